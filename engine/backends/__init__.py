@@ -1,0 +1,1 @@
+"""Where the networks run: one protocol, one module a runtime."""

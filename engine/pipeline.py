@@ -1,0 +1,170 @@
+"""The engine: one bundle, one backend, and the four things that a film can be asked.
+
+Thread-safe by one lock: the networks are the bottleneck, so callers queue rather than fight over
+cores.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from pathlib import Path
+from typing import Any, Self
+
+from tokenizers import Tokenizer
+
+from engine import guard, report
+from engine.backends.base import Backend
+from engine.backends.select import open_backend
+from engine.bundle import Bundle, open_bundle
+from engine.findings import FINDINGS
+from engine.generation import Advance, generate_codes, generate_text, ignore
+from engine.pixels import Transform
+from engine.prompts import DRAW_INSTRUCTIONS, REPORT_INSTRUCTIONS, PromptBuilder
+from engine.results import Answer, DraftReport, Drawing, Image, Inspection, Provenance
+from engine.sampling import Sampling
+from engine.vqgan import codes_of_film, film_from_codes
+
+MAX_REPORT_TOKENS = 160
+MAX_ANSWER_TOKENS = 64
+
+
+class Engine:
+    """A loaded bundle, ready to answer."""
+
+    def __init__(self, bundle: Bundle, backend: Backend) -> None:
+        self.bundle, self.backend = bundle, backend
+        tokenizer = Tokenizer.from_file(str(bundle.path("tokenizer")))
+        self.prompts = PromptBuilder(tokenizer, bundle.vocabulary, bundle.prompt_version)
+        self.limits = guard.Thresholds.from_json(bundle.manifest.get("guard", {}))
+        self.lock = threading.Lock()
+
+    @classmethod
+    def load(
+        cls, bundle_dir: Path | None = None, *, backend: str = "auto", num_threads: int = 0
+    ) -> Self:
+        """Open a bundle (``None``: the demo bundle) on a backend.
+
+        Raises
+        ------
+        BundleError, BackendUnavailable
+            The bundle is refused, or nothing here can run it.
+        """
+        bundle = open_bundle(bundle_dir)
+        return cls(bundle, open_backend(bundle, backend, num_threads))
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.bundle.name
+
+    @property
+    def version(self) -> str:
+        """The model's version."""
+        return self.bundle.version
+
+    @property
+    def digest(self) -> str:
+        """The sha256 of ``bundle.json``: names this model and no other."""
+        return self.bundle.digest
+
+    @property
+    def device_uid(self) -> str:
+        """A UID for this very model, new whenever it is retrained (PS3.5 B.2)."""
+        return f"2.25.{uuid.UUID(bytes=bytes.fromhex(self.digest)[:16], version=5).int}"
+
+    @property
+    def license(self) -> str:
+        """The licence of the weights."""
+        return str(self.bundle.manifest["license"])
+
+    @property
+    def intended_use(self) -> str:
+        """What the model may be used for."""
+        return str(self.bundle.manifest["intended_use"])
+
+    @property
+    def transform(self) -> Transform:
+        """The image transform that training used."""
+        return self.bundle.transform
+
+    def inspect(self, image: Image) -> Inspection:
+        """Judge whether a film may be drafted from."""
+        with self.lock:
+            answers = self.backend.classify(image)
+        return guard.inspect(image, answers, self.limits)
+
+    def findings(self, image: Image) -> dict[str, float]:
+        """Return the classifier's probability of each finding."""
+        with self.lock:
+            answers = self.backend.classify(image)
+        values = answers["findings"].tolist()
+        return dict(zip(FINDINGS, values, strict=True))
+
+    def report(self, image: Image, *, advance: Advance = ignore) -> DraftReport:
+        """Draft a report from a frontal film, greedily."""
+        started = time.perf_counter()
+        text = self.answer_about(image, REPORT_INSTRUCTIONS[0], MAX_REPORT_TOKENS, advance)
+        findings, impression = report.parse(text)
+        return DraftReport(findings, impression, text, self.provenance(started, None))
+
+    def ask(self, image: Image, question: str, *, advance: Advance = ignore) -> Answer:
+        """Answer a question on a film, greedily."""
+        started = time.perf_counter()
+        text = self.answer_about(image, question.strip(), MAX_ANSWER_TOKENS, advance)
+        return Answer(question, text, self.provenance(started, None))
+
+    def draw(self, text: str, *, seed: int, advance: Advance = ignore) -> Drawing:
+        """Draw a synthetic film for a report; the same seed draws the same film."""
+        started = time.perf_counter()
+        settings = self.drawing_settings()
+        with self.lock:
+            codes = generate_codes(
+                self.backend.open_slot(),
+                self.prompts.drawing(DRAW_INSTRUCTIONS[0], text),
+                self.bundle.vocabulary,
+                sampling=Sampling(settings["temperature"], settings["top_p"]),
+                seed=seed,
+                unprompted=(
+                    self.backend.open_slot(),
+                    self.prompts.drawing(DRAW_INSTRUCTIONS[0], ""),
+                ),
+                guidance=settings["guidance"],
+                advance=advance,
+            )
+            image = film_from_codes(self.backend, codes)
+        return Drawing(text, image, tuple(codes), self.provenance(started, seed))
+
+    def answer_about(
+        self, image: Image, instruction: str, max_new_tokens: int, advance: Advance
+    ) -> str:
+        """Encode a film and answer an instruction on it."""
+        with self.lock:
+            codes = codes_of_film(self.backend, image)
+            ids = generate_text(
+                self.backend.open_slot(),
+                self.prompts.about_image(instruction, codes),
+                self.bundle.vocabulary,
+                max_new_tokens=max_new_tokens,
+                advance=advance,
+            )
+        return self.prompts.text(ids)
+
+    def drawing_settings(self) -> dict[str, float]:
+        """Return the bundle's sampling settings for drawings."""
+        stated: dict[str, Any] = self.bundle.manifest.get("drawing", {})
+        defaults = {"temperature": 1.0, "top_p": 0.95, "guidance": 1.0}
+        return {key: float(stated.get(key, value)) for key, value in defaults.items()}
+
+    def provenance(self, started: float, seed: int | None) -> Provenance:
+        """Return the record of an answer that began at ``started``."""
+        return Provenance(
+            bundle_name=self.name,
+            bundle_version=self.version,
+            bundle_digest=self.digest,
+            prompt_version=self.bundle.prompt_version,
+            backend=self.backend.name,
+            seed=seed,
+            milliseconds=round(1000 * (time.perf_counter() - started), 3),
+        )

@@ -1,0 +1,107 @@
+"""Prompts in the Alpaca layout, the same for training and for serving.
+
+Blocks are separated by one empty line: introduction, ``### Instruction:``, ``Input:``, ``###
+Response:``. An image stands in the input or in the response, never in both (arXiv 2305.11490,
+section 3.3). A bundle names the style that it was trained with; another style is a wrong prompt,
+so unknown names are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tokenizers import Tokenizer
+
+from engine.errors import PromptError
+from engine.vocabulary import Vocabulary
+
+RESPONSE = "### Response:\n"
+
+
+@dataclass(frozen=True)
+class Style:
+    """The fixed sentences of one prompt version."""
+
+    with_input: str
+    without_input: str
+
+
+STYLES: dict[str, Style] = {
+    "alpaca-1": Style(
+        "Below is an instruction that describes a task, paired with an input that provides further "
+        "context. Write a response that appropriately completes the request.\n\n",
+        "Below is an instruction that describes a task. Write a response that appropriately "
+        "completes the request.\n\n",
+    ),
+    "alpaca-compact-1": Style("", ""),
+}
+
+REPORT_INSTRUCTIONS: tuple[str, ...] = (
+    "Write the radiology report of this chest X-ray.",
+    "Create a free-text radiology report for the entered chest X-ray image.",
+    "Produce a radiology report based on the chest X-ray given.",
+    "Describe the findings and the impression of this chest radiograph.",
+    "Use the chest X-ray image to compose a radiology report.",
+    "Read this chest film and report on it.",
+    "Generate a report from the chest X-ray image.",
+    "What would a radiologist write about this chest X-ray?",
+    "Provide findings and impression for the chest X-ray.",
+    "Report this chest radiograph in free text.",
+)
+
+DRAW_INSTRUCTIONS: tuple[str, ...] = (
+    "Draw the chest X-ray that this report describes.",
+    "Create a chest X-ray image that corresponds to the entered report.",
+    "Generate a chest radiograph based on the radiology report given.",
+    "Use the free-text report to produce a matching chest X-ray.",
+    "Make a chest film that shows what the report says.",
+    "Produce the chest X-ray image for this radiology report.",
+    "Synthesize a chest radiograph from the report.",
+    "Render a chest X-ray in agreement with these findings.",
+    "Build the chest X-ray image described by the text.",
+    "Turn this radiology report into a chest X-ray.",
+)
+
+
+@dataclass(frozen=True)
+class PromptBuilder:
+    """Turns instructions, texts and image codes into token ids for one bundle."""
+
+    tokenizer: Tokenizer
+    vocabulary: Vocabulary
+    version: str
+
+    def __post_init__(self) -> None:
+        """Refuse a prompt version that this software does not know."""
+        if self.version not in STYLES:
+            known = ", ".join(STYLES)
+            raise PromptError(f"unknown prompt version {self.version}", hint=f"known: {known}")
+
+    def text_ids(self, text: str) -> list[int]:
+        """Return the token ids of a text; none of them is an image code."""
+        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def text(self, ids: Sequence[int]) -> str:
+        """Return the text of token ids, special tokens left out."""
+        decoded: str = self.tokenizer.decode(list(ids), skip_special_tokens=True)
+        return decoded.strip()
+
+    def about_image(self, instruction: str, codes: Sequence[int]) -> list[int]:
+        """Return the prompt of an instruction on an image, up to where the response starts."""
+        head = f"{STYLES[self.version].with_input}### Instruction:\n{instruction}\n\nInput:\n"
+        tail = f"\n\n{RESPONSE}"
+        return [*self.text_ids(head), *self.vocabulary.image(codes), *self.text_ids(tail)]
+
+    def about_text(self, instruction: str, context: str = "") -> list[int]:
+        """Return the prompt of an instruction on a text (or on nothing)."""
+        style = STYLES[self.version]
+        body = f"### Instruction:\n{instruction}\n\n"
+        if context:
+            return self.text_ids(f"{style.with_input}{body}Input:\n{context}\n\n{RESPONSE}")
+        return self.text_ids(f"{style.without_input}{body}{RESPONSE}")
+
+    def drawing(self, instruction: str, report: str) -> list[int]:
+        """Return the prompt of a drawing, its open mark included: the next token is a code."""
+        return [*self.about_text(instruction, report), self.vocabulary.image_open_id]

@@ -1,0 +1,132 @@
+"""Checkpoint to bundle: four graphs, a tokenizer file, a licence and the manifest that names them.
+
+Everything is written into a fresh directory beside the target and renamed at the end, so that a
+killed export leaves either the old bundle or the new one.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+
+from engine.bundle import FORMAT, MANIFEST, CacheShape, sha256_of
+from engine.nets.classifier import FilmClassifier
+from engine.nets.load import (
+    LanguageModel,
+    load_classifier,
+    load_language_model,
+    load_tokenizer,
+)
+from engine.nets.vqgan import Vqgan
+from engine.vocabulary import CODES_PER_IMAGE
+from export.config import INTENDED_USE, LICENSE, ExportSettings
+from export.novelty import FeatureStatistics
+from export.onnx import ClassifierHead, DecoderHead, EncoderHead, language_model, traced
+
+FILES = {
+    "encoder": "encoder.onnx",
+    "decoder": "decoder.onnx",
+    "language_model": "language_model.onnx",
+    "classifier": "classifier.onnx",
+    "tokenizer": "tokenizer.json",
+    "license": "LICENSE-weights.txt",
+}
+SIZE = 256
+
+
+def write_tokenizer_halves(model: Vqgan, directory: Path) -> None:
+    """Trace both halves of the VQ-GAN, weights stored in half precision."""
+    film = torch.zeros(2, 1, SIZE, SIZE)
+    codes = torch.zeros(2, CODES_PER_IMAGE, dtype=torch.int64)
+    traced(EncoderHead(model), film, directory / FILES["encoder"], half_weights=True)
+    traced(DecoderHead(model), codes, directory / FILES["decoder"], half_weights=True)
+
+
+def write_classifier(model: FilmClassifier, statistics: FeatureStatistics, directory: Path) -> None:
+    """Trace the classifier with the feature statistics that novelty is measured against."""
+    head = ClassifierHead(model, statistics.mean, statistics.precision)
+    film = torch.zeros(2, 1, SIZE, SIZE)
+    traced(head, film, directory / FILES["classifier"], half_weights=False)
+
+
+def cache_shape(model: LanguageModel, max_length: int) -> CacheShape:
+    """Return the static cache that a graph of this model expects."""
+    config = model.model.config
+    return CacheShape(
+        config.num_hidden_layers, config.num_key_value_heads, max_length, config.head_dim
+    )
+
+
+def manifest(
+    settings: ExportSettings, model: LanguageModel, guard: dict[str, float], directory: Path
+) -> dict[str, Any]:
+    """Return ``bundle.json`` for the files of a directory."""
+    stamp = model.values
+    recipe = stamp["recipe"]
+    return {
+        "format": FORMAT,
+        "name": settings.name,
+        "version": settings.version,
+        "base_model": recipe["sft"]["base"],
+        "recipe": recipe["name"],
+        "training_commit": stamp["training_commit"],
+        "data_manifest": stamp["data_manifest"],
+        "precision": settings.precision,
+        "quantiser": recipe["tokenizer"]["quantizer"],
+        "transform": recipe["transform"],
+        "prompt_version": recipe["sft"]["prompt_version"],
+        "vocabulary": model.prompts.vocabulary.as_json(),
+        "cache": asdict(cache_shape(model, settings.max_length)),
+        "drawing": settings.drawing,
+        "guard": guard,
+        "license": LICENSE,
+        "intended_use": INTENDED_USE,
+        "metrics": {},
+        "files": {role: entry(directory / name) for role, name in FILES.items()},
+    }
+
+
+def entry(path: Path) -> dict[str, Any]:
+    """Return a file's line in the manifest."""
+    return {"path": path.name, "sha256": sha256_of(path), "bytes": path.stat().st_size}
+
+
+def write_manifest(directory: Path, values: dict[str, Any]) -> None:
+    """Write ``bundle.json``."""
+    text = json.dumps(values, indent=1, ensure_ascii=False) + "\n"
+    (directory / MANIFEST).write_text(text, encoding="utf-8")
+
+
+def export_bundle(
+    settings: ExportSettings, images: NDArray[np.uint8], rows: NDArray[np.int64]
+) -> Path:
+    """Write the bundle of a run; ``images[rows]`` are the frontal films that define "familiar".
+
+    Returns the bundle's directory.
+    """
+    model = load_language_model(settings.run_dir)
+    classifier = load_classifier(settings.run_dir)
+    statistics = FeatureStatistics.of(classifier, images, rows)
+    target = settings.output_dir
+    partial = target.with_name(target.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    write_tokenizer_halves(load_tokenizer(settings.run_dir), partial)
+    write_classifier(classifier, statistics, partial)
+    graph = language_model(model.model, settings.max_length, settings.precision)
+    onnx.save(graph, partial / FILES["language_model"])
+    model.prompts.tokenizer.save(str(partial / FILES["tokenizer"]))
+    shutil.copyfile(settings.license_path, partial / FILES["license"])
+    guard = {"max_novelty": round(statistics.limit, 3)}
+    write_manifest(partial, manifest(settings, model, guard, partial))
+    shutil.rmtree(target, ignore_errors=True)
+    partial.rename(target)
+    return target

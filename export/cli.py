@@ -1,0 +1,95 @@
+"""``cxr-export``: from a trained run to a bundle, and the proof that they agree."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from engine.bundle import DEMO, open_bundle
+from engine.errors import CxrError
+from export import parity
+from export.bundle import export_bundle
+from export.config import ExportSettings
+from export.errors import ExportError, ParityError
+from export.films import RunFilms
+
+LICENSE = Path(__file__).parent / "LICENSE-weights.txt"
+
+
+def bundle(options: argparse.Namespace) -> None:
+    """Write the bundle of a run."""
+    films = RunFilms.read(options.run)
+    settings = ExportSettings(
+        run_dir=options.run,
+        output_dir=options.output,
+        license_path=options.license,
+        name=options.name,
+        version=options.version,
+        precision=options.precision,
+    )
+    target = export_bundle(settings, films.images, films.frontal("train"))
+    made = open_bundle(target)
+    size = sum(entry["bytes"] for entry in made.manifest["files"].values())
+    print(f"{target}: {size / 2**20:.1f} MiB, digest {made.digest[:12]}")
+
+
+def check(options: argparse.Namespace) -> None:
+    """Compare a bundle with the float32 model that it came from."""
+    films = RunFilms.read(options.run)
+    rows = films.reported("val")[: options.count]
+    if not len(rows):
+        raise ExportError("the run has no validation films with a report")
+    found = parity.measure(
+        options.run, options.bundle, np.asarray(films.images[rows]), films.texts(rows)
+    )
+    if options.json:
+        print(json.dumps(found.as_json(), indent=1))
+    else:
+        table = Table("figure", "value", "gate")
+        gates = {"kl": f"≤ {parity.MAX_KL}", "top1": f"≥ {parity.MIN_TOP1}"}
+        gates["codes_equal"] = f"≥ {parity.MIN_CODES_EQUAL}"
+        for name, value in found.as_json().items():
+            shown = f"{value:.4f}" if isinstance(value, float) else str(value)
+            table.add_row(name, shown, gates.get(name, ""))
+        Console().print(table)
+    if not found.passed:
+        raise ParityError
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    top = argparse.ArgumentParser(prog="cxr-export", description=__doc__)
+    verbs = top.add_subparsers(dest="verb", required=True)
+    write = verbs.add_parser("bundle", help=bundle.__doc__)
+    write.add_argument("--run", type=Path, default=Path("runs/demo"), help="run directory")
+    write.add_argument("--output", type=Path, default=DEMO, help="bundle directory to write")
+    write.add_argument("--license", type=Path, default=LICENSE, help="licence of the weights")
+    write.add_argument("--name", default="cxr-node-demo")
+    write.add_argument("--version", default="0.1.0")
+    write.add_argument("--precision", choices=("int8", "float32"), default="int8")
+    write.set_defaults(call=bundle)
+    compare = verbs.add_parser("check", help=check.__doc__)
+    compare.add_argument("--run", type=Path, default=Path("runs/demo"), help="run directory")
+    compare.add_argument("--bundle", type=Path, default=DEMO, help="bundle to check")
+    compare.add_argument("--count", type=int, default=24, help="validation films to compare on")
+    compare.add_argument("--json", action="store_true", help="print JSON")
+    compare.set_defaults(call=check)
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``cxr-export``; return its exit code."""
+    options = parser().parse_args(arguments)
+    try:
+        options.call(options)
+    except CxrError as fault:
+        print(f"error: {fault.lines()}", file=sys.stderr)
+        return 2
+    return 0

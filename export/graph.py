@@ -1,0 +1,116 @@
+"""A small writer of ONNX graphs: named nodes, weights stored once, int8 in standard operators.
+
+Weights are written as blocks of int8 with a scale each and a ``DequantizeLinear`` before the
+``MatMul`` (ONNX opset 21, block quantisation). That is plain ONNX which any runtime reads;
+onnxruntime fuses the pair into its 8-bit kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+OPSET = 24
+IR_VERSION = 10
+BLOCK = 32
+
+Precision = Literal["float32", "int8"]
+Array = NDArray[Any]
+
+
+def quantize_blocks(weight: Array, axis: int, block: int = BLOCK) -> tuple[Array, Array]:
+    """Quantise float32 [K, N] to symmetric int8 blocks along ``axis``; return values, scales."""
+    moved = np.moveaxis(weight.astype(np.float32), axis, 0)
+    blocks = moved.reshape(moved.shape[0] // block, block, *moved.shape[1:])
+    scales = np.maximum(np.abs(blocks).max(axis=1), 1e-12) / 127.0
+    values = np.clip(np.rint(blocks / scales[:, None]), -127, 127).astype(np.int8)
+    return (
+        np.ascontiguousarray(np.moveaxis(values.reshape(moved.shape), 0, axis)),
+        np.ascontiguousarray(np.moveaxis(scales.astype(np.float32), 0, axis)),
+    )
+
+
+@dataclass
+class GraphWriter:
+    """Collects nodes and weights; every method returns the name of a new value."""
+
+    precision: Precision
+    nodes: list[onnx.NodeProto] = field(default_factory=list)
+    weights: dict[str, onnx.TensorProto] = field(default_factory=dict)
+    inputs: list[onnx.ValueInfoProto] = field(default_factory=list)
+    outputs: list[onnx.ValueInfoProto] = field(default_factory=list)
+    count: int = 0
+
+    def input(self, name: str, kind: int, shape: Sequence[int | str]) -> str:
+        """Declare a graph input."""
+        self.inputs.append(helper.make_tensor_value_info(name, kind, list(shape)))
+        return name
+
+    def output(self, value: str, name: str, kind: int, shape: Sequence[int | str]) -> str:
+        """Give the newest node's value the name of a graph output; return that name.
+
+        No copying node stands between: a cache that is written in place must be the output itself.
+        """
+        made = self.nodes[-1]
+        made.output[list(made.output).index(value)] = name
+        self.outputs.append(helper.make_tensor_value_info(name, kind, list(shape)))
+        return name
+
+    def constant(self, name: str, values: Array) -> str:
+        """Store a weight or constant once under ``name``."""
+        if name not in self.weights:
+            self.weights[name] = numpy_helper.from_array(np.ascontiguousarray(values), name)
+        return name
+
+    def ints(self, *values: int) -> str:
+        """Store a small int64 vector."""
+        return self.constant("i64_" + "_".join(map(str, values)), np.asarray(values, np.int64))
+
+    def node(
+        self, kind: str, inputs: Sequence[str], num_outputs: int = 1, **attributes: Any
+    ) -> Any:
+        """Add a node; return its output name, or a list where it has several."""
+        self.count += 1
+        names = [f"{kind.lower()}_{self.count}_{i}" for i in range(num_outputs)]
+        made = helper.make_node(
+            kind, list(inputs), names, name=f"{kind}_{self.count}", **attributes
+        )
+        self.nodes.append(made)
+        return names[0] if num_outputs == 1 else names
+
+    def linear(self, value: str, name: str, weight: Array) -> str:
+        """Multiply ``value`` [..., K] by ``weight`` [K, N] in the graph's precision."""
+        if self.precision == "float32":
+            return str(self.node("MatMul", [value, self.constant(name, weight)]))
+        values, scales = quantize_blocks(weight, axis=0)
+        stored = [self.constant(f"{name}.q", values), self.constant(f"{name}.scale", scales)]
+        restored = self.node("DequantizeLinear", stored, axis=0, block_size=BLOCK)
+        return str(self.node("MatMul", [value, restored]))
+
+    def rows(self, ids: str, name: str, table: Array) -> str:
+        """Look up rows of ``table`` [V, W] by ``ids`` [B, S] -> [B, S, W]."""
+        if self.precision == "float32":
+            return str(self.node("Gather", [self.constant(name, table), ids], axis=0))
+        values, scales = quantize_blocks(table, axis=1)
+        picked = [
+            self.node("Gather", [self.constant(f"{name}.q", values), ids], axis=0),
+            self.node("Gather", [self.constant(f"{name}.scale", scales), ids], axis=0),
+        ]
+        return str(self.node("DequantizeLinear", picked, axis=2, block_size=BLOCK))
+
+    def model(self, name: str) -> onnx.ModelProto:
+        """Return the checked model."""
+        graph = helper.make_graph(
+            self.nodes, name, self.inputs, self.outputs, list(self.weights.values())
+        )
+        opset = helper.make_opsetid("", OPSET)
+        made = helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION)
+        made.producer_name = "cxr-node"
+        onnx.checker.check_model(made)
+        return made

@@ -1,0 +1,105 @@
+"""A miniature of what training needs: films with reports, a base model, a recipe."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from training import config
+from training.distractors import discs
+from training.stages import Run
+
+SENTENCES = (
+    "The heart is normal in size.",
+    "The lungs are clear.",
+    "There is a small left pleural effusion.",
+    "No pneumothorax is seen.",
+)
+OVERRIDES = [
+    "classifier.width=16", "classifier.steps=2", "classifier.batch_size=2",
+    "tokenizer.channels=16", "tokenizer.channel_mult=[1, 1, 1]", "tokenizer.z_channels=8",
+    "tokenizer.num_groups=4", "tokenizer.code_dim=4", "tokenizer.discriminator_channels=4",
+    "tokenizer.discriminator_start=2", "tokenizer.steps=4", "tokenizer.batch_size=2",
+    "tokenizer.checkpoint_every=2", "sft.gguf_file=null", "sft.keep_layers=[0, 2]",
+    "sft.max_vocabulary=290", "sft.steps=4", "sft.batch_size=2", "sft.checkpoint_every=2",
+    "sft.max_length=900",
+]  # fmt: skip
+
+
+def write_films(root: Path, count: int = 12) -> Path:
+    """Write a folder in the layout of the shared data: manifest and JPEGs, two splits."""
+    (root / "images").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    rows = []
+    for index in range(count):
+        name = f"images/film_{index}.jpg"
+        Image.fromarray(discs(rng, np.zeros((256, 256), np.uint8))).save(root / name)
+        picks = rng.choice(SENTENCES, 2, replace=False)
+        rows.append(
+            {
+                "id": f"film_{index}", "file": name, "source_dataset": "made for this test",
+                "license": "none", "patient_id": f"p{index}", "study_id": f"s{index}",
+                "split": "val" if index % 3 == 0 else "train",
+                "view": "lateral" if index == 1 else "frontal", "findings": " ".join(picks),
+                "impression": "No acute disease.", "chexpert": {"Pleural Effusion": index % 2},
+                "width": 256, "height": 256, "aspect": "squashed to 256x256",
+            }
+        )  # fmt: skip
+    (root / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return root
+
+
+def write_base_model(root: Path) -> Path:
+    """Write a three-layer Llama with a byte-level tokenizer, as `from_pretrained` expects it."""
+    bare = Tokenizer(models.BPE())
+    bare.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bare.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=320,
+        special_tokens=["<|endoftext|>", "<|im_end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bare.train_from_iterator(SENTENCES * 4, trainer)
+    PreTrainedTokenizerFast(tokenizer_object=bare, eos_token="<|im_end|>").save_pretrained(root)
+    torch.manual_seed(0)
+    shape = LlamaConfig(
+        vocab_size=bare.get_vocab_size(), hidden_size=64, intermediate_size=96,
+        num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, head_dim=16,
+        tie_word_embeddings=True,
+    )  # fmt: skip
+    LlamaForCausalLM(shape).save_pretrained(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def films_dir(tmp_path_factory):
+    return write_films(tmp_path_factory.mktemp("films"))
+
+
+@pytest.fixture(scope="session")
+def base_dir(tmp_path_factory):
+    return write_base_model(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="session")
+def recipe():
+    return config.load("demo", OVERRIDES)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, films_dir, base_dir, recipe):
+    """A run with every stage done once."""
+    run = Run(recipe, tmp_path_factory.mktemp("run"))
+    run.make_catalog(films_dir)
+    run.train_classifier()
+    run.fit_findings()
+    run.train_tokenizer()
+    run.encode()
+    run.train_language_model(base_dir)
+    return run

@@ -1,0 +1,1 @@
+"""From films and reports to a checkpoint."""

@@ -1,0 +1,25 @@
+"""What can go wrong while training, on the project's one tree.
+
+::
+
+    CxrError
+    └── TrainingError
+        ├── RecipeError
+        └── CatalogError
+"""
+
+from __future__ import annotations
+
+from engine.errors import CxrError
+
+
+class TrainingError(CxrError):
+    """Training cannot go on."""
+
+
+class RecipeError(TrainingError):
+    """The recipe is not valid."""
+
+
+class CatalogError(TrainingError):
+    """The catalog of films cannot be built or read."""

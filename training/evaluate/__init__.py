@@ -1,0 +1,1 @@
+"""Measuring what training made: predictions first, then figures with their uncertainty."""

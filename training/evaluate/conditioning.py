@@ -1,0 +1,191 @@
+"""Conditioning: does the report depend on the film, and the drawing on its prompt.
+
+Reports: the loss of the true report given its own film, against the loss given another patient's
+film; the paired difference must be below zero. Drawings: the film classifier's probability of each
+finding that a prompt asserts or denies, against the same drawings with the prompts shuffled;
+agreement is the mean over findings of the area under the ROC curve, so 0.5 is chance.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
+
+from engine.findings import FINDINGS
+from engine.nets.load import LanguageModel, load_language_model
+from engine.pipeline import Engine
+from engine.prompts import REPORT_INSTRUCTIONS
+from training import encode_images
+from training.classifier import label_matrix
+from training.evaluate.bootstrap import Figure, bootstrap, mean_figure
+from training.instructions import IGNORED, make_row
+from training.progress import bar
+from training.stages import Run
+
+Floats = NDArray[np.float64]
+SEED = 7
+MIN_CASES = 5
+
+
+@torch.no_grad()
+def report_loss(model: LanguageModel, codes: list[int], text: str) -> float:
+    """Return the mean cross-entropy [nats a token] of a report given a film's codes."""
+    prompts = model.prompts
+    prompt = prompts.about_image(REPORT_INSTRUCTIONS[0], codes)
+    row = make_row(prompt, [*prompts.text_ids(text), prompts.vocabulary.end_id])
+    logits = model.model(torch.tensor([row.input_ids])).logits[0, :-1].float()
+    targets = torch.tensor(row.labels)[1:]
+    loss = torch.nn.functional.cross_entropy(logits, targets, ignore_index=IGNORED)
+    return float(loss)
+
+
+def other_patient(rows: NDArray[np.int64], patients: list[str], seed: int) -> NDArray[np.int64]:
+    """Return, for each row, a row of another patient.
+
+    Rows are grouped by patient, the groups shuffled, and each row takes the one that stands a
+    largest group's length further on: no patient meets itself while none holds over half the rows.
+    """
+    rng = np.random.default_rng(seed)
+    owners, group, sizes = np.unique(
+        [patients[row] for row in rows], return_inverse=True, return_counts=True
+    )
+    order = np.argsort(rng.permutation(len(owners))[group], kind="stable")
+    wrong = np.empty_like(rows)
+    wrong[order] = rows[np.roll(order, -int(sizes.max()))]
+    return wrong
+
+
+def measure_reports(run: Run, limit: int) -> list[dict[str, Any]]:
+    """Return, per validation film, the report's loss with the right and with a wrong film."""
+    model = load_language_model(run.run_dir)
+    codes = encode_images.read(run.run_dir / "codes.npy", len(run.catalog.films))
+    rows = run.reported("val")
+    rows = rows[:limit] if limit else rows
+    patients = [film.patient_id for film in run.catalog.films]
+    wrong = other_patient(rows, patients, SEED)
+    found = []
+    with bar("reports", len(rows)) as progress:
+        for row, other in zip(rows, wrong, strict=True):
+            text = run.report_text(int(row))
+            found.append(
+                {
+                    "image_id": run.catalog.films[row].image_id,
+                    "right": report_loss(model, codes[row].tolist(), text),
+                    "wrong": report_loss(model, codes[other].tolist(), text),
+                }
+            )
+            progress.advance(progress.task_ids[0])
+    return found
+
+
+def measure_drawings(run: Run, engine: Engine, count: int) -> list[dict[str, Any]]:
+    """Draw validation reports, abnormal ones first in turn, and classify what was drawn."""
+    rows = balanced(run, run.reported("val"), count)
+    found = []
+    with bar("drawings", len(rows)) as progress:
+        for row in rows:
+            drawing = engine.draw(run.report_text(int(row)), seed=int(row))
+            scores = engine.findings(drawing.image)
+            real = engine.findings(run.images[row][None].astype(np.float32) / 127.5 - 1.0)
+            film = run.catalog.films[row]
+            found.append(
+                {
+                    "image_id": film.image_id,
+                    "codes": list(drawing.codes),
+                    "labels": film.labels,
+                    "drawn": [scores[name] for name in FINDINGS],
+                    "real": [real[name] for name in FINDINGS],
+                }
+            )
+            progress.advance(progress.task_ids[0])
+    return found
+
+
+def balanced(run: Run, rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Return ``count`` rows, half of them with a positive finding, in a fixed random order."""
+    labels = label_matrix([run.catalog.films[row] for row in rows])
+    abnormal = (labels[:, 1:] == 1).any(1)
+    rng = np.random.default_rng(SEED)
+    sick, well = rng.permutation(rows[abnormal]), rng.permutation(rows[~abnormal])
+    half = min(len(sick), count // 2)
+    return rng.permutation(np.concatenate([sick[:half], well[: count - half]]))
+
+
+def roc_auc(scores: Floats, positive: NDArray[np.bool_]) -> float:
+    """Return the area under the ROC curve (ties count half); NaN without both classes."""
+    num_pos, num_neg = int(positive.sum()), int((~positive).sum())
+    if not num_pos or not num_neg:
+        return float("nan")
+    gaps = scores[positive][:, None] - scores[~positive][None]
+    return float((gaps > 0).mean() + 0.5 * (gaps == 0).mean())
+
+
+def agreement(scores: Floats, labels: Floats) -> float:
+    """Return the mean AUROC over findings with enough stated cases of both kinds."""
+    areas = []
+    for index in range(1, len(FINDINGS)):
+        positive = labels[:, index] == 1
+        stated = positive | (labels[:, index] == 0)
+        if positive.sum() >= MIN_CASES and (labels[stated, index] == 0).sum() >= MIN_CASES:
+            areas.append(roc_auc(scores[stated, index], positive[stated]))
+    return float(np.mean(areas)) if areas else float("nan")
+
+
+def drawing_figures(found: list[dict[str, Any]]) -> dict[str, Figure]:
+    """Return agreement with own prompts, with shuffled prompts, and their difference."""
+    scores = np.asarray([row["drawn"] for row in found], dtype=np.float64)
+    real = np.asarray([row["real"] for row in found], dtype=np.float64)
+    labels = np.asarray(
+        [[np.nan if v is None else v for v in row["labels"]] for row in found], dtype=np.float64
+    )
+    rng = np.random.default_rng(SEED)
+    shuffles = [rng.permutation(len(found)) for _ in range(20)]
+
+    def chance(cases: NDArray[np.int64]) -> float:
+        """Agreement with the prompts of other drawings, averaged over shuffles."""
+        return float(np.mean([agreement(scores[s[cases]], labels[cases]) for s in shuffles]))
+
+    def own(cases: NDArray[np.int64]) -> float:
+        """Agreement of drawings with their own prompts."""
+        return agreement(scores[cases], labels[cases])
+
+    count = len(found)
+    return {
+        "drawing agreement, own prompts": bootstrap(count, own),
+        "drawing agreement, shuffled prompts": bootstrap(count, chance),
+        "difference": bootstrap(count, lambda cases: own(cases) - chance(cases)),
+        "classifier on the real films": bootstrap(
+            count, lambda cases: agreement(real[cases], labels[cases])
+        ),
+    }
+
+
+def evaluate_conditioning(
+    run: Run, bundle_dir: Path | None, limit: int, num_drawings: int
+) -> dict[str, Figure]:
+    """Measure both directions on the validation split; write predictions, then figures."""
+    output = run.run_dir / "evaluate" / "conditioning"
+    output.mkdir(parents=True, exist_ok=True)
+    reports = measure_reports(run, limit)
+    pq.write_table(pa.Table.from_pylist(reports), output / "reports.parquet")
+    losses = np.asarray([[row["right"], row["wrong"]] for row in reports])
+    figures = {
+        "report loss, own film": mean_figure(losses[:, 0]),
+        "report loss, other patient's film": mean_figure(losses[:, 1]),
+        "report loss, own minus other": mean_figure(losses[:, 0] - losses[:, 1]),
+    }
+    if num_drawings:
+        drawings = measure_drawings(run, Engine.load(bundle_dir), num_drawings)
+        pq.write_table(pa.Table.from_pylist(drawings), output / "drawings.parquet")
+        figures |= drawing_figures(drawings)
+    text = json.dumps({name: asdict(figure) for name, figure in figures.items()}, indent=1)
+    (output / "metrics.json").write_text(text + "\n", encoding="utf-8")
+    return figures
