@@ -154,7 +154,7 @@ class Engine:
     def drawing_settings(self) -> dict[str, float]:
         """Return the bundle's sampling settings for drawings."""
         stated: dict[str, Any] = self.bundle.manifest.get("drawing", {})
-        defaults = {"temperature": 1.0, "top_p": 0.95, "guidance": 1.0}
+        defaults = {"temperature": 0.7, "top_p": 0.8, "guidance": 1.0}
         return {key: float(stated.get(key, value)) for key, value in defaults.items()}
 
     def provenance(self, started: float, seed: int | None) -> Provenance:

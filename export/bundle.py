@@ -89,7 +89,7 @@ def manifest(
         "guard": guard,
         "license": LICENSE,
         "intended_use": INTENDED_USE,
-        "metrics": {},
+        "metrics": measured(settings.run_dir),
         "files": {role: entry(directory / name) for role, name in FILES.items()},
     }
 
@@ -97,6 +97,23 @@ def manifest(
 def entry(path: Path) -> dict[str, Any]:
     """Return a file's line in the manifest."""
     return {"path": path.name, "sha256": sha256_of(path), "bytes": path.stat().st_size}
+
+
+def measured(run_dir: Path) -> dict[str, Any]:
+    """Return the figures that evaluations of a run have written, by evaluation."""
+    found = sorted((run_dir / "evaluate").glob("*/metrics.json"))
+    return {path.parent.name: json.loads(path.read_text(encoding="utf-8")) for path in found}
+
+
+def stamp_metrics(run_dir: Path, directory: Path) -> dict[str, Any]:
+    """Write a run's figures into the manifest of its bundle; return them.
+
+    Figures that need the bundle come after it, so they are stamped in a step of their own.
+    """
+    values = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+    values["metrics"] = measured(run_dir)
+    write_manifest(directory, values)
+    return dict(values["metrics"])
 
 
 def write_manifest(directory: Path, values: dict[str, Any]) -> None:

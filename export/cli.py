@@ -15,7 +15,7 @@ from rich.table import Table
 from engine.bundle import DEMO, open_bundle
 from engine.errors import CxrError
 from export import parity
-from export.bundle import export_bundle
+from export.bundle import export_bundle, stamp_metrics
 from export.config import ExportSettings
 from export.errors import ExportError, ParityError
 from export.films import RunFilms
@@ -63,6 +63,12 @@ def check(options: argparse.Namespace) -> None:
         raise ParityError
 
 
+def metrics(options: argparse.Namespace) -> None:
+    """Write the run's evaluation figures into the bundle's manifest."""
+    found = stamp_metrics(options.run, options.bundle)
+    print(f"{options.bundle}: figures of {', '.join(found) or 'no evaluation'}")
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the command line."""
     top = argparse.ArgumentParser(prog="cxr-export", description=__doc__)
@@ -75,6 +81,10 @@ def parser() -> argparse.ArgumentParser:
     write.add_argument("--version", default="0.1.0")
     write.add_argument("--precision", choices=("int8", "float32"), default="int8")
     write.set_defaults(call=bundle)
+    stamp = verbs.add_parser("metrics", help=metrics.__doc__)
+    stamp.add_argument("--run", type=Path, default=Path("runs/demo"), help="run directory")
+    stamp.add_argument("--bundle", type=Path, default=DEMO, help="bundle to stamp")
+    stamp.set_defaults(call=metrics)
     compare = verbs.add_parser("check", help=check.__doc__)
     compare.add_argument("--run", type=Path, default=Path("runs/demo"), help="run directory")
     compare.add_argument("--bundle", type=Path, default=DEMO, help="bundle to check")

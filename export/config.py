@@ -26,5 +26,5 @@ class ExportSettings:
     precision: Precision = "int8"
     max_length: int = 640
     drawing: dict[str, float] = field(
-        default_factory=lambda: {"temperature": 1.0, "top_p": 0.95, "guidance": 1.0}
+        default_factory=lambda: {"temperature": 0.7, "top_p": 0.8, "guidance": 1.0}
     )

@@ -234,7 +234,7 @@ class ClassifierHead(nn.Module):
 TRACED_NAMES: dict[type[nn.Module], tuple[list[str], list[str]]] = {
     EncoderHead: (["image"], ["codes"]),
     DecoderHead: (["codes"], ["image"]),
-    ClassifierHead: (["image"], ["view", "turn", "inverted", "findings", "novelty"]),
+    ClassifierHead: (["image"], ["p_view", "p_turn", "p_inverted", "p_findings", "novelty"]),
 }
 
 

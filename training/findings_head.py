@@ -1,8 +1,8 @@
 """Refit the findings head by convex optimisation once the network below it is trained.
 
-The head is a logistic regression on frozen features, so its best weights can be found exactly: full-batch
-L-BFGS on standardised features with an L2 penalty, the scaling folded into the weights at the end. Labels that a
-report does not state carry no loss.
+The head is a logistic regression on frozen features, so its best weights can be found exactly:
+full-batch L-BFGS on standardised features with an L2 penalty, the scaling folded into the weights
+at the end. Labels that a report does not state carry no loss.
 """
 
 from __future__ import annotations
@@ -50,9 +50,7 @@ def logistic_regression(inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]
     targets = labels.nan_to_num().clamp(0, 1)
     weight = torch.zeros(labels.shape[1], inputs.shape[1], requires_grad=True)
     bias = torch.zeros(labels.shape[1], requires_grad=True)
-    solver = torch.optim.LBFGS(
-        [weight, bias], max_iter=ITERATIONS, line_search_fn="strong_wolfe"
-    )
+    solver = torch.optim.LBFGS([weight, bias], max_iter=ITERATIONS, line_search_fn="strong_wolfe")
 
     def objective() -> Tensor:
         """Return the penalised loss, its gradients computed."""

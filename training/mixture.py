@@ -15,6 +15,8 @@ from training import order
 from training.errors import TrainingError
 from training.instructions import IGNORED, Row, RowBuilder
 
+WIDTH_STEP = 64
+
 
 @dataclass(frozen=True)
 class Packed:
@@ -72,8 +74,13 @@ def place(lines: list[list[Row]], row: Row, max_length: int) -> None:
 
 
 def stack(lines: list[list[Row]]) -> Packed:
-    """Lay lines of rows out as arrays, padded on the right to the longest line."""
-    shape = (len(lines), max(sum(map(len, line)) for line in lines))
+    """Lay lines of rows out as arrays, padded on the right to the longest line.
+
+    The width is rounded up to a multiple of 64: kernels are compiled and cached by shape, and a
+    new width every step would fill memory with kernels that never run again.
+    """
+    longest = max(sum(map(len, line)) for line in lines)
+    shape = (len(lines), -(-longest // WIDTH_STEP) * WIDTH_STEP)
     ids = np.zeros(shape, dtype=np.int64)
     labels = np.full(shape, IGNORED, dtype=np.int64)
     positions = np.zeros(shape, dtype=np.int64)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from engine.backends.base import Logits
 from engine.bundle import Bundle, CacheShape
-from engine.errors import BackendUnavailable, GenerationFault
+from engine.errors import BackendUnavailable, BundleIncompatible, GenerationFault
 from engine.results import Codes, Image
 
 NAME = "onnx_cpu"
@@ -108,7 +108,12 @@ class OnnxCpuBackend:
         options.log_severity_level = 3
         options.add_session_config_entry(*QUANTISED_ACCUMULATION)
         path = str(self.bundle.path(role))
-        return self.runtime.InferenceSession(path, options, providers=PROVIDERS)
+        state = self.runtime.capi.onnxruntime_pybind11_state
+        faults = (state.Fail, state.InvalidGraph, state.InvalidProtobuf, state.NotImplemented)
+        try:
+            return self.runtime.InferenceSession(path, options, providers=PROVIDERS)
+        except faults as fault:
+            raise BundleIncompatible(f"onnxruntime cannot run {role} of the bundle") from fault
 
     def open_slot(self) -> OnnxSlot:
         """Allocate an empty cache and bind it to itself: the graph updates it in place."""
@@ -140,6 +145,6 @@ class OnnxCpuBackend:
 
     def classify(self, image: Image) -> dict[str, NDArray[np.float32]]:
         """Film -> the classifier's answers for it."""
-        names = [output.name for output in self.classifier.get_outputs()]
+        names = [output.name.removeprefix("p_") for output in self.classifier.get_outputs()]
         values = self.classifier.run(None, {"image": image[None]})
         return {name: np.asarray(value[0]) for name, value in zip(names, values, strict=True)}

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from export.bundle import export_bundle
+from engine.bundle import open_bundle
+from export.bundle import export_bundle, stamp_metrics
 from export.cli import LICENSE
 from export.config import ExportSettings
 from training.cli import main
@@ -64,6 +65,9 @@ def test_conditioning_writes_predictions_then_figures(trained, tmp_path):
     name = "report loss, own minus other"
     assert stored[name]["value"] == pytest.approx(figures[name].value)
     assert figures[name].count == len(trained.reported("val"))
+    stamped = stamp_metrics(trained.run_dir, bundle)
+    assert open_bundle(bundle).manifest["metrics"] == stamped
+    assert stamped["conditioning"][name] == stored[name]
 
 
 def test_the_command_line_builds_a_catalog_and_names_a_bad_recipe(films_dir, tmp_path, capsys):

@@ -186,6 +186,9 @@ def evaluate_conditioning(
         drawings = measure_drawings(run, Engine.load(bundle_dir), num_drawings)
         pq.write_table(pa.Table.from_pylist(drawings), output / "drawings.parquet")
         figures |= drawing_figures(drawings)
-    text = json.dumps({name: asdict(figure) for name, figure in figures.items()}, indent=1)
+    films = sorted({run.catalog.films[row].source for row in run.reported("val")})
+    stored = {"dataset": f"{', '.join(films)}: val split, frontal films with a report"}
+    values = stored | {name: asdict(figure) for name, figure in figures.items()}
+    text = json.dumps(values, indent=1)
     (output / "metrics.json").write_text(text + "\n", encoding="utf-8")
     return figures

@@ -1,0 +1,47 @@
+# The verbs of the house. VENV names the environment that they use; `make setup` makes it.
+VENV ?= .venv
+PYTHON ?= python3
+export PATH := $(abspath $(VENV))/bin:$(PATH)
+
+.PHONY: setup check fix test acceptance demo docs clean
+
+# torch first and alone: the trainers' wider range would bring a newer one with gigabytes of CUDA
+setup:
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet torch==2.13.0
+	$(VENV)/bin/pip install --quiet --editable ".[train,dev]"
+
+check:
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports
+	deptry .
+	typos
+
+fix:
+	ruff check --fix .
+	ruff format .
+	typos --write-changes
+
+test:
+	pytest
+
+acceptance:
+	pytest -m acceptance
+
+demo:
+	cxr-node demo
+
+# the README's picture is what the demo drew
+docs:
+	cxr-node demo --output cxr-node-demo-docs
+	mkdir -p docs/images
+	cp cxr-node-demo-docs/draft-beside-film.png docs/images/draft-beside-film.png
+
+# trained runs and the environment stay
+clean:
+	rm -rf build dist *.egg-info cxr-node-demo* .coverage htmlcov
+	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+	find . -name '*.partial' -not -path './$(VENV)/*' -not -path './runs/*' -prune -exec rm -rf {} +

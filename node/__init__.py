@@ -1,0 +1,1 @@
+"""The DICOM citizen: receives chest films, returns draft reports."""

@@ -1,0 +1,165 @@
+"""The node assembled: every part made once, handed what it needs, started and stopped in order."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Mapping
+from functools import partial
+from types import FrameType
+
+from node.clock import Clock, SystemClock
+from node.config import PeerSettings, Settings
+from node.delivery import Deliverer
+from node.dispatch import LocalDispatch, Step
+from node.errors import NodeError
+from node.journal import Journal
+from node.ledger import Ledger, open_ledger
+from node.logs import get_logger, say
+from node.outbox import Outbox
+from node.peers import PeerBook
+from node.pipeline import Drafter, Pipeline
+from node.receiver import Receiver
+from node.scp import Scp
+from node.scu import Scu
+from node.spool import Spool
+from node.worker import Closer, Worker
+
+_LOG = get_logger("app")
+_STOP_TIMEOUT_S = 30.0
+
+
+class PortTaken(NodeError):
+    """The node cannot listen on its port."""
+
+    default_hint = "is another node running, or does the port need privileges"
+
+
+def destinations_of(peers: Mapping[str, PeerSettings]) -> dict[str, list[str]]:
+    """Return, for each kind of output, the names of the peers that get it."""
+    kinds = sorted({kind for peer in peers.values() for kind in peer.send})
+    return {kind: [name for name, peer in peers.items() if kind in peer.send] for kind in kinds}
+
+
+class Node:
+    """A node that can be started and stopped.
+
+    Parameters
+    ----------
+    settings
+        The whole configuration.
+    engine
+        The model that drafts.
+    clock
+        The time; tests pass their own.
+
+    Raises
+    ------
+    StorageError
+        The storage root cannot be used, or another node uses it.
+    """
+
+    def __init__(self, settings: Settings, engine: Drafter, clock: Clock | None = None) -> None:
+        self.settings = settings
+        self._clock = clock or SystemClock()
+        self._spool = Spool(settings.node.storage)
+        self._spool.prepare()
+        self._spool.lock()
+        database = open_ledger(self._spool.ledger_path)
+        self._database = database
+        self._ledger = Ledger(database)
+        self._outbox = Outbox(database)
+        self.journal = Journal(database)
+        self._dispatch = LocalDispatch(settings.node.work.sweep_s)
+        self._scp = Scp(
+            settings.node,
+            PeerBook(settings.peers),
+            Receiver(settings.node.intake, self._spool, self._ledger, self._clock),
+            self.journal,
+            self._clock,
+        )
+        self._deliverer = Deliverer(
+            settings.peers,
+            settings.outputs.outbox,
+            Scu(settings.node),
+            self._outbox,
+            self._spool,
+            self._clock,
+        )
+        self._add_steps(Pipeline(engine, settings.outputs, self._spool, self._clock))
+
+    def _add_steps(self, pipeline: Pipeline) -> None:
+        """Put every step into service; work done kicks the step that comes next."""
+        settings, clock = self.settings, self._clock
+        closer = Closer(self._ledger, settings.node.study, clock, self._scp.open_study_uids)
+        self._dispatch.add("closer", self._kicking(closer.step))
+        destinations = destinations_of(settings.peers)
+        for number in range(settings.node.work.num_workers):
+            worker = Worker(
+                f"worker-{number}.{os.getpid()}",
+                self._ledger,
+                pipeline,
+                clock,
+                settings.node.work,
+                settings.outputs.outbox,
+                destinations,
+            )
+            self._dispatch.add(f"worker-{number}", self._kicking(worker.step))
+        for name in sorted({name for names in destinations.values() for name in names}):
+            self._dispatch.add(f"deliver-{name}", partial(self._deliverer.deliver_due, name))
+
+    def _kicking(self, step: Step) -> Step:
+        """Return a step that wakes the others when it did something."""
+
+        def kicking() -> bool:
+            did = step()
+            if did:
+                self._dispatch.kick()
+            return did
+
+        return kicking
+
+    def start(self) -> None:
+        """Recover what an earlier run left, then listen and work.
+
+        Raises
+        ------
+        PortTaken
+            The port cannot be bound.
+        """
+        now = self._clock.now()
+        resumed = self._ledger.recover(now)
+        self._outbox.recover(now, self.settings.outputs.outbox)
+        self._deliverer.park_orphans()
+        if not self.settings.peers:
+            say(_LOG, "peers.none", hint="every association will be refused")
+        try:
+            self._scp.start()
+        except OSError as error:
+            place = f"{self.settings.node.bind}:{self.settings.node.port}"
+            raise PortTaken(f"cannot listen on {place}: {error.strerror}") from error
+        self._dispatch.start()
+        say(_LOG, "node.started", ae_title=self.settings.node.ae_title, resumed=resumed)
+
+    def stop(self) -> None:
+        """Stop listening, let the steps under way end, and give the storage back."""
+        self._scp.stop()
+        ended = self._dispatch.stop(_STOP_TIMEOUT_S)
+        self._database.dispose()
+        self._spool.unlock()
+        say(_LOG, "node.stopped", unfinished=not ended)
+
+
+def run_until_signalled(node: Node) -> None:
+    """Run a node until SIGTERM or SIGINT."""
+    stopping = threading.Event()
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    node.start()
+    stopping.wait()
+    node.stop()

@@ -1,0 +1,89 @@
+"""What `cxr-node check` tries once the configuration is valid: one row a thing."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from engine.errors import CxrError
+from node.config import NodeSettings, PeerSettings, Settings
+from node.errors import NodeError, PeerError
+from node.scu import Scu
+from node.spool import Spool
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was tried."""
+
+    name: str
+    is_good: bool
+    text: str
+    hint: str = ""
+
+
+LoadBundle = Callable[[], str]
+"""Loads the model bundle and returns its name and version."""
+
+
+def run_checks(settings: Settings, load_bundle: LoadBundle) -> Iterator[Check]:
+    """Try the port, the disk, the bundle and every peer."""
+    yield _check_port(settings.node)
+    yield _check_disk(settings.node)
+    yield _check_bundle(load_bundle)
+    yield from _check_peers(settings)
+
+
+def _check_port(settings: NodeSettings) -> Check:
+    place = f"{settings.bind}:{settings.port}"
+    if Spool(settings.storage).is_locked():
+        return Check("port", True, f"{place} belongs to the node that is running")
+    try:
+        entry = socket.getaddrinfo(settings.bind, settings.port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(entry[0], socket.SOCK_STREAM) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(entry[4])
+    except OSError as error:
+        hint = "is a node running already, or does the port need privileges"
+        return Check("port", False, f"cannot listen on {place}: {error.strerror}", hint)
+    return Check("port", True, f"{place} is free")
+
+
+def _check_disk(settings: NodeSettings) -> Check:
+    spool = Spool(settings.storage)
+    try:
+        spool.prepare()
+        spool.check_room()
+    except NodeError as error:
+        return Check("disk", False, str(error), error.hint)
+    return Check("disk", True, f"{spool.root} is writable and above the watermark")
+
+
+def _check_bundle(load_bundle: LoadBundle) -> Check:
+    try:
+        return Check("bundle", True, load_bundle())
+    except CxrError as error:
+        return Check("bundle", False, str(error), error.hint)
+
+
+def _check_peers(settings: Settings) -> Iterator[Check]:
+    if not settings.peers:
+        hint = "add one under `peers:`"
+        yield Check("peers", False, "none: every association will be refused", hint)
+    elif not any("report" in peer.send for peer in settings.peers.values()):
+        hint = "add `send: [report]` to a peer"
+        yield Check("peers", False, "no peer receives the reports", hint)
+    for name, peer in settings.peers.items():
+        yield check_peer(name, peer, settings.node)
+
+
+def check_peer(name: str, peer: PeerSettings, settings: NodeSettings) -> Check:
+    """Verify one peer by C-ECHO."""
+    place = f"{peer.ae_title}@{peer.host}:{peer.port}"
+    try:
+        milliseconds = Scu(settings).echo(peer)
+    except PeerError as error:
+        hint = f"does {peer.ae_title} run there and know {settings.ae_title}"
+        return Check(f"peer {name}", False, f"{place}: {error}", hint)
+    return Check(f"peer {name}", True, f"{place} answered in {milliseconds:.0f} ms")

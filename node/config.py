@@ -1,0 +1,176 @@
+"""The settings of the node: one config.yaml, four keys, frozen sections.
+
+Key names follow what PACS administrators know from Orthanc, mercure and MONAI. Reading the
+file, merging the environment and explaining errors is `node.config_file`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from engine.config import EngineSettings
+
+_PEER_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+
+
+def _check_ae_title(text: str) -> str:
+    """Check an application entity title (PS3.5 table 6.2-1, VR AE)."""
+    title = text.strip(" ")
+    if not title or len(title) > 16:
+        raise ValueError("an AE title has 1 to 16 characters, outer spaces not counted")
+    if "\\" in title or not title.isascii() or not title.isprintable():
+        raise ValueError("an AE title holds no backslash, control or non-ASCII character")
+    return title
+
+
+def _check_network(text: str) -> str:
+    """Check an IP address or network in CIDR notation."""
+    return str(ipaddress.ip_network(text, strict=False))
+
+
+def _check_peer_name(text: str) -> str:
+    """Check the name by which a peer is called in commands and logs."""
+    if not _PEER_NAME.fullmatch(text):
+        raise ValueError("a peer name is 1 to 32 lower-case letters, digits, `-` and `_`")
+    return text
+
+
+AeTitle = Annotated[str, AfterValidator(_check_ae_title)]
+Network = Annotated[str, AfterValidator(_check_network)]
+PeerName = Annotated[str, AfterValidator(_check_peer_name)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+class Section(BaseModel):
+    """A frozen part of the configuration in which an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class StorageSettings(Section):
+    """Where files and the ledger live, and how much room must stay free."""
+
+    root: Path = Path("var/cxr-node")
+    free_min_gb: Annotated[float, Field(ge=0)] = 5.0
+    free_min_percent: Annotated[float, Field(ge=0, lt=100)] = 5.0
+
+
+class IntakeSettings(Section):
+    """What is taken in over C-STORE."""
+
+    max_object_mb: Annotated[int, Field(ge=1, le=4096)] = 512
+    on_conflict: Literal["refuse", "warn"] = "refuse"
+    accept_synthetic: bool = False
+
+
+class StudySettings(Section):
+    """When a study counts as complete."""
+
+    quiet_s: Seconds = 8.0
+    hard_cap_s: Seconds = 120.0
+
+    @model_validator(mode="after")
+    def _cap_is_longer(self) -> StudySettings:
+        if self.hard_cap_s < self.quiet_s:
+            raise ValueError("hard_cap_s is shorter than quiet_s")
+        return self
+
+
+class WorkSettings(Section):
+    """How work is picked up."""
+
+    num_workers: Annotated[int, Field(ge=1, le=64)] = 1
+    sweep_s: Seconds = 0.5
+    lease_s: Seconds = 300.0
+    max_attempts: Annotated[int, Field(ge=1, le=100)] = 3
+
+
+class NodeSettings(Section):
+    """The listener and everything behind it."""
+
+    ae_title: AeTitle = "CXRDRAFT"
+    bind: str = "0.0.0.0"
+    port: Port = 11112
+    check_called_aet: bool = True
+    max_pdu: Annotated[int, Field(ge=4096, le=1_048_576)] = 131_072
+    max_associations: Annotated[int, Field(ge=1, le=4096)] = 64
+    max_associations_per_ip: Annotated[int, Field(ge=1, le=4096)] = 8
+    acse_timeout_s: Seconds = 5.0
+    dimse_timeout_s: Seconds = 30.0
+    idle_timeout_s: Seconds = 60.0
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    storage: StorageSettings = StorageSettings()
+    intake: IntakeSettings = IntakeSettings()
+    study: StudySettings = StudySettings()
+    work: WorkSettings = WorkSettings()
+
+
+OutputKind = Literal["report", "synthetic"]
+PeerRight = Literal["echo", "store"]
+
+
+class PeerSettings(Section):
+    """One DICOM peer: who may call, and what is sent to it."""
+
+    ae_title: AeTitle
+    host: Annotated[str, Field(min_length=1, max_length=253)]
+    port: Port
+    cidr: tuple[Network, ...] = ()
+    allow: tuple[PeerRight, ...] = ("echo", "store")
+    send: tuple[OutputKind, ...] = ()
+
+
+class ReportSettings(Section):
+    """The draft Structured Report."""
+
+    enabled: bool = True
+    series_number: Annotated[int, Field(ge=1, le=2_147_483_647)] = 9701
+    series_description: Annotated[str, Field(max_length=64)] = "AI DRAFT REPORT - UNVERIFIED"
+    completion_flag: Literal["PARTIAL", "COMPLETE"] = "PARTIAL"
+    completion_flag_description: Annotated[str, Field(max_length=64)] = (
+        "AI draft awaiting radiologist"
+    )
+    title: Literal["18748-4", "43468-8", "11528-7"] = "18748-4"
+    synthetic_data_mark: bool = False
+
+
+class SyntheticSettings(Section):
+    """The synthetic image; off until a site asks for it."""
+
+    enabled: bool = False
+    identity: Literal["research_patient", "same_study"] = "research_patient"
+    series_number: Annotated[int, Field(ge=1, le=2_147_483_647)] = 9703
+    series_description: Annotated[str, Field(max_length=64)] = "SYNTHETIC - NOT A PATIENT IMAGE"
+    patient_id_prefix: Annotated[str, Field(min_length=1, max_length=32)] = "RESEARCH-"
+
+
+class OutboxSettings(Section):
+    """How often a destination is tried, and when it is given up."""
+
+    retry_initial_s: Seconds = 30.0
+    retry_factor: Annotated[float, Field(ge=1, le=10)] = 2.0
+    retry_max_s: Seconds = 600.0
+    give_up_after_h: Annotated[float, Field(gt=0, le=8760)] = 72.0
+
+
+class OutputSettings(Section):
+    """What leaves the node, and how it is delivered."""
+
+    report: ReportSettings = ReportSettings()
+    synthetic: SyntheticSettings = SyntheticSettings()
+    outbox: OutboxSettings = OutboxSettings()
+
+
+class Settings(Section):
+    """The whole config.yaml."""
+
+    node: NodeSettings = NodeSettings()
+    engine: EngineSettings = EngineSettings()
+    peers: dict[PeerName, PeerSettings] = {}
+    outputs: OutputSettings = OutputSettings()

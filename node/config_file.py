@@ -1,0 +1,236 @@
+"""Reading config.yaml: the file, the environment over it, and every error at once.
+
+An environment variable names a setting by its path: `CXR_NODE__PORT=104` is `node.port`,
+`CXR_PEERS__HOSPITAL_PACS__HOST=10.0.0.5` is `peers.hospital-pacs.host`. Its value is read as YAML.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from node.config import PeerSettings, Settings
+from node.errors import ConfigInvalid, ConfigProblem
+
+DEFAULT_CONFIG = Path("config.yaml")
+_PREFIX = "CXR_"
+_TOP_KEYS = tuple(Settings.model_fields)
+
+Location = tuple[str | int, ...]
+
+_DEFAULT_HINT = "the shipped config.yaml explains every key"
+
+_HINTS = {
+    "missing": "add the key",
+    "int_parsing": "write a whole number",
+    "int_type": "write a whole number",
+    "int_from_float": "write a whole number",
+    "float_parsing": "write a number",
+    "float_type": "write a number",
+    "bool_parsing": "write true or false",
+    "bool_type": "write true or false",
+    "string_type": "write text, in quotes if it looks like a number",
+    "tuple_type": "write a list: [a, b]",
+    "list_type": "write a list: [a, b]",
+    "dict_type": "write indented keys below it",
+    "model_type": "write indented keys below it",
+}
+
+
+@dataclass
+class _Source:
+    """What was written, where each key stands, and what is wrong already."""
+
+    origin: str
+    values: dict[str, Any] = field(default_factory=dict)
+    lines: dict[Location, int] = field(default_factory=dict)
+    from_environment: dict[Location, str] = field(default_factory=dict)
+    problems: list[ConfigProblem] = field(default_factory=list)
+
+
+def load_settings(path: Path | None, environment: Mapping[str, str]) -> Settings:
+    """Read the settings.
+
+    Parameters
+    ----------
+    path
+        The YAML file; None takes `config.yaml` if there is one, else the defaults.
+    environment
+        Variables that start with `CXR_` and name a setting override the file.
+
+    Raises
+    ------
+    ConfigInvalid
+        Lists every problem, each with its dotted path, line and a hint.
+    """
+    chosen = path or (DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None)
+    source = _read(chosen) if chosen else _Source("defaults")
+    _apply_environment(source, environment)
+    try:
+        settings = Settings.model_validate(source.values)
+    except ValidationError as error:
+        source.problems += [_explain(fault, source) for fault in error.errors()]
+        raise ConfigInvalid(_in_order(source.problems)) from None
+    if source.problems:
+        raise ConfigInvalid(_in_order(source.problems))
+    return _resolve_paths(settings, chosen.parent if chosen else Path())
+
+
+def _in_order(problems: list[ConfigProblem]) -> list[ConfigProblem]:
+    return sorted(problems, key=lambda problem: (problem.line or 0, problem.path))
+
+
+def _resolve_paths(settings: Settings, base: Path) -> Settings:
+    """Read relative paths as relative to the configuration file."""
+    storage = settings.node.storage
+    storage = storage.model_copy(update={"root": (base / storage.root).absolute()})
+    bundle = settings.engine.bundle
+    return settings.model_copy(
+        update={
+            "node": settings.node.model_copy(update={"storage": storage}),
+            "engine": settings.engine.model_copy(
+                update={"bundle": bundle and (base / bundle).absolute()}
+            ),
+        }
+    )
+
+
+def _read(path: Path) -> _Source:
+    """Parse a YAML file, keeping the line of every key."""
+    source = _Source(path.name)
+    try:
+        tree = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except OSError as error:
+        reason = error.strerror or "cannot be read"
+        raise ConfigInvalid([ConfigProblem("", None, reason, origin=str(path))]) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line + 1 if mark else None
+        text = getattr(error, "problem", None) or "this is not UTF-8 text"
+        problem = ConfigProblem("", line, f"not valid YAML: {text}", origin=path.name)
+        raise ConfigInvalid([problem]) from None
+    if tree is None:
+        return source
+    if not isinstance(tree, yaml.MappingNode):
+        text = "the file must hold keys and values"
+        raise ConfigInvalid([ConfigProblem("", 1, text, origin=path.name)])
+    source.values = _plain(tree, (), source)
+    return source
+
+
+def _plain(tree: yaml.Node, here: Location, source: _Source) -> Any:
+    """Return a YAML node as plain values, noting lines and repeated keys."""
+    source.lines.setdefault(here, tree.start_mark.line + 1)
+    if isinstance(tree, yaml.MappingNode):
+        return {
+            name: _plain(value, (*here, name), source) for name, value in _keys(tree, here, source)
+        }
+    if isinstance(tree, yaml.SequenceNode):
+        return [_plain(value, (*here, i), source) for i, value in enumerate(tree.value)]
+    return yaml.SafeLoader("").construct_object(tree)
+
+
+def _keys(
+    tree: yaml.MappingNode, here: Location, source: _Source
+) -> Iterator[tuple[str, yaml.Node]]:
+    """Yield the keys of a mapping; a key written twice is a problem."""
+    for key_node, value in tree.value:
+        name, line = str(key_node.value), key_node.start_mark.line + 1
+        if (*here, name) in source.lines:
+            source.problems.append(
+                ConfigProblem(
+                    dotted((*here, name)),
+                    line,
+                    f"written twice (first on line {source.lines[(*here, name)]})",
+                    "keep one of them",
+                    source.origin,
+                )
+            )
+        source.lines[(*here, name)] = line
+        yield name, value
+
+
+def _apply_environment(source: _Source, environment: Mapping[str, str]) -> None:
+    """Write the variables that name a setting over what the file says."""
+    for variable, text in sorted(environment.items()):
+        parts = variable.removeprefix(_PREFIX).lower().split("__")
+        if not variable.startswith(_PREFIX) or parts[0] not in _TOP_KEYS or len(parts) < 2:
+            continue
+        here: Location = ()
+        section = source.values
+        for part in parts[:-1]:
+            here = (*here, _match(section, part))
+            section = _descend(section, here[-1])
+        here = (*here, _match(section, parts[-1]))
+        section[str(here[-1])] = yaml.safe_load(text)
+        source.from_environment[here] = variable
+
+
+def _match(section: dict[str, Any], part: str) -> str:
+    """Return the key that a part of a variable's name means; `_` may stand for `-`."""
+    return next((name for name in section if name.replace("-", "_").lower() == part), part)
+
+
+def _descend(section: dict[str, Any], name: str | int) -> dict[str, Any]:
+    """Return the mapping below a key, making it where there is none."""
+    below = section.get(str(name))
+    if not isinstance(below, dict):
+        below = {}
+        section[str(name)] = below
+    return below
+
+
+def _explain(fault: Any, source: _Source) -> ConfigProblem:
+    """Turn one fault of pydantic into a problem with place and cure."""
+    here: Location = tuple(part for part in fault["loc"] if part != "[key]")
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    hint = _HINTS.get(fault["type"], _DEFAULT_HINT)
+    if fault["type"] == "extra_forbidden":
+        message, hint = "there is no such key", _similar(here)
+    variable = source.from_environment.get(here)
+    if variable:
+        return ConfigProblem(dotted(here), None, message, hint, f"environment {variable}")
+    return ConfigProblem(dotted(here), _line(here, source), message, hint, source.origin)
+
+
+def _line(here: Location, source: _Source) -> int | None:
+    """Return the line of a key, or of the nearest key above it."""
+    while here and here not in source.lines:
+        here = here[:-1]
+    return source.lines.get(here)
+
+
+def dotted(here: Location) -> str:
+    """Return a location as `a.b[0].c`."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in here)
+    return text.removeprefix(".")
+
+
+def _similar(here: Location) -> str:
+    """Suggest the nearest known key."""
+    known = list(_fields_at(here[:-1]))
+    near = difflib.get_close_matches(str(here[-1]), known, n=1)
+    if near:
+        return f"did you mean `{near[0]}`"
+    return f"known keys: {', '.join(known)}" if known else ""
+
+
+def _fields_at(here: Location) -> tuple[str, ...]:
+    """Return the names of the settings below a location."""
+    model: type[BaseModel] = Settings
+    for part in here:
+        if model is PeerSettings:
+            return ()
+        if part == "peers":
+            return tuple(PeerSettings.model_fields) if len(here) > 1 else ()
+        annotation = model.model_fields[str(part)].annotation
+        if not isinstance(annotation, type) or not issubclass(annotation, BaseModel):
+            return ()
+        model = annotation
+    return tuple(model.model_fields)

@@ -1,0 +1,388 @@
+"""The ledger: the truth about every study, one transaction a step.
+
+What was acknowledged is in here, and what is due is read from here: nothing is kept in memory
+that a `kill -9` could lose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine, Row
+from sqlalchemy.exc import SQLAlchemyError
+
+from node import redact
+from node.errors import LedgerError, UnknownName
+from node.records import (
+    Arrival,
+    Claim,
+    DeliveryStatus,
+    Finished,
+    Recorded,
+    Stage,
+    StoredInstance,
+)
+from node.schema import create_tables, delivery, event, instance, open_engine, output, result, study
+from node.studies import OPEN_TO_IMAGES, Closing, Receiving, State, may_move
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """Open a write transaction; any fault of the database becomes a `LedgerError`."""
+    try:
+        with engine.begin() as connection:
+            yield connection
+    except SQLAlchemyError as error:
+        raise LedgerError(f"the ledger failed: {type(error).__name__}") from error
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """Open a read transaction; it waits for no writer."""
+    try:
+        with engine.connect().execution_options(reading=True) as connection:
+            yield connection
+    except SQLAlchemyError as error:
+        raise LedgerError(f"the ledger failed: {type(error).__name__}") from error
+
+
+def open_ledger(path: Path) -> Engine:
+    """Open the ledger's file, making it where there is none.
+
+    Raises
+    ------
+    LedgerError
+        The file cannot be made, read or written.
+    """
+    engine = open_engine(path)
+    try:
+        create_tables(engine)
+    except SQLAlchemyError as error:
+        raise LedgerError(f"the ledger cannot be opened: {type(error).__name__}") from error
+    return engine
+
+
+def note(connection: Connection, study_uid: str, generation: int, stage: Stage) -> None:
+    """Add a step to a study's timeline."""
+    connection.execute(
+        event.insert().values(
+            at=stage.at,
+            study_uid=study_uid,
+            generation=generation,
+            name=stage.name,
+            detail=stage.detail,
+        )
+    )
+
+
+def is_generation(study_uid: str, generation: int) -> sa.ColumnElement[bool]:
+    """Return the condition that picks one generation of a study."""
+    return sa.and_(study.c.study_uid == study_uid, study.c.generation == generation)
+
+
+def move(
+    connection: Connection, study_uid: str, generation: int, end: State, **values: object
+) -> None:
+    """Take a study from its state to another, if the transition table allows it."""
+    where = is_generation(study_uid, generation)
+    start = connection.execute(sa.select(study.c.state).where(where)).scalar_one()
+    if not may_move(State(start), end):
+        raise LedgerError(f"a study cannot go from {start} to {end}")
+    connection.execute(study.update().where(where).values(state=end, **values))
+
+
+class Ledger:
+    """Studies and instances: arrival, completion, claims, and what a draft leaves behind."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def record_arrival(self, arrival: Arrival, now: float) -> Recorded:
+        """Note an instance and its study's last-seen time; the first bytes of a UID are kept."""
+        with writing(self._engine) as connection:
+            known = connection.execute(
+                sa.select(instance.c.sha256).where(
+                    instance.c.sop_instance_uid == arrival.sop_instance_uid
+                )
+            ).scalar_one_or_none()
+            if known is not None:
+                return Recorded.SAME if known == arrival.sha256 else Recorded.CONFLICT
+            generation = self._join_generation(connection, arrival, now)
+            connection.execute(
+                instance.insert().values(**vars(arrival), generation=generation, received_at=now)
+            )
+            note(connection, arrival.study_uid, generation, Stage("received", now))
+        return Recorded.NEW
+
+    def known_digest(self, sop_instance_uid: str) -> str | None:
+        """Return the digest of the bytes kept under a SOP Instance UID."""
+        with reading(self._engine) as connection:
+            return connection.execute(
+                sa.select(instance.c.sha256).where(instance.c.sop_instance_uid == sop_instance_uid)
+            ).scalar_one_or_none()
+
+    def _join_generation(self, connection: Connection, arrival: Arrival, now: float) -> int:
+        """Return the generation that a new image belongs to, making it where needed."""
+        latest = self._latest(connection, arrival.study_uid)
+        if latest is not None and State(latest.state) in OPEN_TO_IMAGES:
+            connection.execute(
+                study.update()
+                .where(is_generation(arrival.study_uid, latest.generation))
+                .values(state=State.RECEIVING, last_at=now, ready_at=None)
+            )
+            return int(latest.generation)
+        generation = latest.generation + 1 if latest is not None else 1
+        connection.execute(
+            study.insert().values(
+                study_uid=arrival.study_uid,
+                generation=generation,
+                key=redact.key(arrival.study_uid),
+                state=State.RECEIVING,
+                peer=arrival.peer,
+                first_at=now,
+                last_at=now,
+            )
+        )
+        return generation
+
+    def _latest(self, connection: Connection, study_uid: str) -> Row[tuple[object, ...]] | None:
+        return connection.execute(
+            sa.select(study)
+            .where(study.c.study_uid == study_uid)
+            .order_by(study.c.generation.desc())
+            .limit(1)
+        ).one_or_none()
+
+    def receiving(self) -> tuple[Receiving, ...]:
+        """Return the studies that still receive images."""
+        num_patients = (
+            sa.select(sa.func.count(sa.distinct(instance.c.patient_digest)))
+            .where(instance.c.study_uid == study.c.study_uid)
+            .scalar_subquery()
+        )
+        query = sa.select(
+            study.c.study_uid,
+            study.c.generation,
+            study.c.first_at,
+            study.c.last_at,
+            num_patients,
+        ).where(study.c.state == State.RECEIVING)
+        with reading(self._engine) as connection:
+            return tuple(Receiving(*row) for row in connection.execute(query))
+
+    def close(self, closing: Closing, now: float) -> bool:
+        """Move a complete study on, unless an image came in since the rule looked at it."""
+        seen = closing.study
+        with writing(self._engine) as connection:
+            row = connection.execute(
+                sa.select(study.c.state, study.c.last_at).where(
+                    is_generation(seen.study_uid, seen.generation)
+                )
+            ).one()
+            if (row.state, row.last_at) != (State.RECEIVING, seen.last_at):
+                return False
+            ready_at = now if closing.state is State.READY else None
+            move(
+                connection,
+                seen.study_uid,
+                seen.generation,
+                closing.state,
+                reason=closing.reason,
+                ready_at=ready_at,
+            )
+            stage = Stage(closing.state.lower(), now, closing.reason)
+            note(connection, seen.study_uid, seen.generation, stage)
+        return True
+
+    def claim(self, owner: str, now: float, *, lease_s: float, max_attempts: int) -> Claim | None:
+        """Take the study that has waited longest, under a lease.
+
+        A study whose worker died (its lease is over) counts as waiting; one that has been
+        taken up `max_attempts` times fails instead.
+        """
+        waiting = sa.or_(
+            study.c.state == State.READY,
+            sa.and_(study.c.state == State.RUNNING, study.c.lease_until < now),
+        )
+        with writing(self._engine) as connection:
+            row = connection.execute(
+                sa.select(study).where(waiting).order_by(study.c.ready_at).limit(1)
+            ).one_or_none()
+            if row is None:
+                return None
+            place = (row.study_uid, row.generation)
+            if row.state == State.RUNNING:
+                move(connection, *place, State.READY)
+            if row.attempts >= max_attempts:
+                reason = f"given up after {row.attempts} attempts that did not end"
+                move(connection, *place, State.FAILED, reason=reason)
+                note(connection, *place, Stage("failed", now, reason))
+                return None
+            move(
+                connection,
+                *place,
+                State.RUNNING,
+                attempts=row.attempts + 1,
+                lease_owner=owner,
+                lease_until=now + lease_s,
+                reason="",
+            )
+            note(connection, *place, Stage("claimed", now))
+            before = self._report_digest(connection, row.study_uid, row.generation - 1)
+        held = (row.attempts + 1, owner, before)
+        return Claim(row.study_uid, row.generation, row.key, row.ready_at, *held)
+
+    def _report_digest(self, connection: Connection, study_uid: str, generation: int) -> str | None:
+        """Return the digest of the bundle that made a generation's report, if it has one."""
+        content = connection.execute(
+            sa.select(result.c.content)
+            .join(
+                output,
+                sa.and_(
+                    output.c.study_uid == result.c.study_uid,
+                    output.c.generation == result.c.generation,
+                    output.c.kind == "report",
+                ),
+            )
+            .where(result.c.study_uid == study_uid, result.c.generation == generation)
+        ).scalar_one_or_none()
+        return None if content is None else str(content["report"]["bundle_digest"])
+
+    def instances(self, study_uid: str, generation: int) -> tuple[StoredInstance, ...]:
+        """Return the images of a study up to a generation, in order of arrival."""
+        query = (
+            sa.select(
+                instance.c.sop_instance_uid,
+                instance.c.sop_class_uid,
+                instance.c.series_uid,
+                instance.c.path,
+            )
+            .where(instance.c.study_uid == study_uid, instance.c.generation <= generation)
+            .order_by(instance.c.received_at, instance.c.sop_instance_uid)
+        )
+        with reading(self._engine) as connection:
+            return tuple(StoredInstance(*row) for row in connection.execute(query))
+
+    def _holds(self, connection: Connection, claim: Claim) -> bool:
+        """Tell whether a claim is still good; another worker may have taken the study."""
+        row = connection.execute(
+            sa.select(study.c.state, study.c.lease_owner, study.c.attempts).where(
+                is_generation(claim.study_uid, claim.generation)
+            )
+        ).one()
+        return tuple(row) == (State.RUNNING, claim.owner, claim.attempts)
+
+    def finish(
+        self,
+        claim: Claim,
+        finished: Finished,
+        destinations: Mapping[str, Sequence[str]],
+        now: float,
+        *,
+        give_up_after_s: float,
+    ) -> bool:
+        """Commit a draft: result, outputs and outbox rows together.
+
+        Parameters
+        ----------
+        destinations
+            For each kind of output, the names of the peers that get it.
+
+        Returns
+        -------
+        bool
+            False where the claim was lost; nothing is written then.
+        """
+        place = (claim.study_uid, claim.generation)
+        values = {"study_uid": claim.study_uid, "generation": claim.generation}
+        with writing(self._engine) as connection:
+            if not self._holds(connection, claim):
+                return False
+            connection.execute(
+                result.insert().values(**values, content=finished.content, finished_at=now)
+            )
+            num_deliveries = 0
+            for made in finished.outputs:
+                connection.execute(output.insert().values(**values, **vars(made)))
+                for name in destinations.get(made.kind, ()):
+                    num_deliveries += 1
+                    connection.execute(
+                        delivery.insert().values(
+                            sop_instance_uid=made.sop_instance_uid,
+                            destination=name,
+                            status=DeliveryStatus.PENDING,
+                            next_at=now,
+                            deadline_at=now + give_up_after_s,
+                        )
+                    )
+            move(connection, *place, State.DRAFTED, lease_owner=None, lease_until=None)
+            for stage in (*finished.stages, Stage("drafted", now)):
+                note(connection, *place, stage)
+            if not num_deliveries:
+                move(connection, *place, State.DONE, reason="no peer is to receive it")
+        return True
+
+    def end(self, claim: Claim, state: State, reason: str, now: float) -> bool:
+        """End a claimed study without a draft: SKIPPED or FAILED, with its reason."""
+        with writing(self._engine) as connection:
+            if not self._holds(connection, claim):
+                return False
+            place = (claim.study_uid, claim.generation)
+            move(connection, *place, state, reason=reason, lease_owner=None, lease_until=None)
+            note(connection, *place, Stage(state.lower(), now, reason))
+        return True
+
+    def postpone(self, claim: Claim, reason: str, until: float) -> None:
+        """Leave a claimed study until later, without counting the attempt."""
+        with writing(self._engine) as connection:
+            if self._holds(connection, claim):
+                connection.execute(
+                    study.update()
+                    .where(is_generation(claim.study_uid, claim.generation))
+                    .values(lease_until=until, attempts=claim.attempts - 1, reason=reason)
+                )
+
+    def recover(self, now: float) -> int:
+        """Take up where an earlier run stopped; return the number of studies it held.
+
+        Only one node works on a ledger at a time, so every lease found at start is dead.
+        Instants that lie in the future (the clock was set back) are brought down to now.
+        """
+        with writing(self._engine) as connection:
+            freed = connection.execute(
+                study.update()
+                .where(study.c.state == State.RUNNING)
+                .values(state=State.READY, lease_owner=None, lease_until=None)
+            ).rowcount
+            for column in (study.c.first_at, study.c.last_at):
+                connection.execute(
+                    study.update()
+                    .where(column > now, study.c.state == State.RECEIVING)
+                    .values({column.name: now})
+                )
+        return int(freed)
+
+    def replay(self, study_uid: str, now: float) -> int:
+        """Start a new generation of a study from the images at hand; return its number.
+
+        Raises
+        ------
+        UnknownName
+            There is no such study, or it is being worked on.
+        """
+        with writing(self._engine) as connection:
+            latest = self._latest(connection, study_uid)
+            if latest is None:
+                raise UnknownName("there is no such study", hint="`cxr-node status` lists them")
+            if State(latest.state) in OPEN_TO_IMAGES | {State.RUNNING}:
+                raise UnknownName(f"the study is {latest.state}: a draft is on its way already")
+            generation = int(latest.generation) + 1
+            values = {**latest._mapping, "generation": generation, "state": State.READY}
+            values |= {"ready_at": now, "attempts": 0, "reason": ""}
+            connection.execute(study.insert().values(**values))
+            note(connection, study_uid, generation, Stage("replayed", now))
+            note(connection, study_uid, generation, Stage("ready", now))
+        return generation

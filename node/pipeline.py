@@ -1,0 +1,229 @@
+"""From the images of a study to what leaves the node: one draft, one report, one marked image."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+
+from engine.errors import PixelError
+from engine.pixels import Transform, render
+from engine.results import DraftReport, Drawing, Image, Inspection
+from node.clock import Clock, as_datetime
+from node.config import OutputSettings
+from node.errors import DraftRefused
+from node.outputs import OutputIdentity
+from node.records import Claim, Finished, Stage, StoredInstance, StoredOutput
+from node.rules import InstanceFacts, choose_image
+from node.sc import build_synthetic_sc
+from node.spool import Spool
+from node.sr_narrative import build_draft_sr
+from node.studies import State
+
+
+class Drafter(Protocol):
+    """What the pipeline asks of a model; `engine.pipeline.Engine` is one."""
+
+    @property
+    def name(self) -> str:
+        """Name of the model."""
+
+    @property
+    def version(self) -> str:
+        """Version of the model."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the bundle."""
+
+    @property
+    def device_uid(self) -> str:
+        """UID of this model as an observing device."""
+
+    @property
+    def transform(self) -> Transform:
+        """How a film becomes an image."""
+
+    def inspect(self, image: Image) -> Inspection:
+        """Tell whether a film may be drafted from."""
+
+    def report(self, image: Image) -> DraftReport:
+        """Draft a report."""
+
+    def draw(self, text: str, *, seed: int) -> Drawing:
+        """Draw a synthetic film."""
+
+
+class StudyRefused(DraftRefused):
+    """The study gets no draft."""
+
+    def __init__(self, state: State, reason: str) -> None:
+        super().__init__(reason)
+        self.state = state
+
+
+@dataclass(frozen=True)
+class _Film:
+    """The film that a draft is made from."""
+
+    ds: Dataset
+    image: Image
+    inspection: Inspection
+
+
+@dataclass
+class _Journey:
+    """The steps of one draft as they end."""
+
+    clock: Clock
+    stages: list[Stage] = field(default_factory=list)
+
+    def passed(self, name: str) -> None:
+        self.stages.append(Stage(name, self.clock.now()))
+
+
+class Pipeline:
+    """Drafts studies.
+
+    Parameters
+    ----------
+    engine
+        The model.
+    settings
+        The `outputs:` section.
+    """
+
+    def __init__(
+        self, engine: Drafter, settings: OutputSettings, spool: Spool, clock: Clock
+    ) -> None:
+        self._engine = engine
+        self._settings = settings
+        self._spool = spool
+        self._clock = clock
+
+    def draft_study(self, claim: Claim, instances: tuple[StoredInstance, ...]) -> Finished:
+        """Draft one generation of a study; its objects are on disk when this returns.
+
+        Raises
+        ------
+        StudyRefused
+            There is no film to draft from (SKIPPED), or none that can be read (FAILED).
+        EngineError
+            The model could not answer.
+        StorageError
+            The disk refused an object.
+        """
+        journey = _Journey(self._clock)
+        film = self._choose(instances, journey)
+        draft = self._engine.report(film.image)
+        journey.passed("reported")
+        drawing = None
+        if self._settings.synthetic.enabled:
+            drawing = self._engine.draw(draft.text, seed=seed_of(claim))
+            journey.passed("drawn")
+        outputs = self._build(claim, film, draft, drawing)
+        journey.passed("built")
+        return Finished(outputs, _content(film, draft, drawing), tuple(journey.stages))
+
+    def _choose(self, instances: tuple[StoredInstance, ...], journey: _Journey) -> _Film:
+        """Return the first film, in the order of the rules, that the guard accepts."""
+        choice = choose_image([self._facts(instance) for instance in instances])
+        if not choice.candidates:
+            raise StudyRefused(State.SKIPPED, f"no frontal film: {choice.reason}")
+        rejected: list[str] = []
+        unreadable: list[str] = []
+        for facts in choice.candidates:
+            ds = dcmread(facts.path)
+            try:
+                image = render(ds, self._engine.transform)
+            except PixelError as error:
+                unreadable.append(str(error))
+                continue
+            journey.passed("rendered")
+            inspection = self._engine.inspect(image)
+            journey.passed("inspected")
+            if inspection.accepted:
+                return _Film(ds, image, inspection)
+            rejected.extend(inspection.reasons)
+        if rejected:
+            raise StudyRefused(State.SKIPPED, f"no acceptable film: {_join(rejected)}")
+        raise StudyRefused(State.FAILED, f"unreadable pixels: {_join(unreadable)}")
+
+    def _facts(self, instance: StoredInstance) -> InstanceFacts:
+        """Read the header facts by which films are chosen."""
+        path = self._spool.path(instance.path)
+        try:
+            ds = dcmread(path, stop_before_pixels=True)
+        except (OSError, InvalidDicomError) as error:
+            raise StudyRefused(State.FAILED, "a stored image cannot be read back") from error
+        return InstanceFacts(
+            sop_instance_uid=instance.sop_instance_uid,
+            sop_class_uid=instance.sop_class_uid,
+            series_instance_uid=instance.series_uid,
+            modality=str(ds.get("Modality", "")),
+            view_position=str(ds.get("ViewPosition", "")),
+            body_part=str(ds.get("BodyPartExamined", "")),
+            image_type=tuple(map(str, ds.get("ImageType") or ())),
+            rows=int(ds.get("Rows") or 0),
+            columns=int(ds.get("Columns") or 0),
+            path=path,
+        )
+
+    def _build(
+        self, claim: Claim, film: _Film, draft: DraftReport, drawing: Drawing | None
+    ) -> tuple[StoredOutput, ...]:
+        """Build the objects and write them to disk."""
+        identity = OutputIdentity(
+            study_instance_uid=claim.study_uid,
+            generation=claim.generation,
+            bundle_digest=self._engine.digest,
+            device_uid=self._engine.device_uid,
+            algorithm_name=self._engine.name,
+            algorithm_version=self._engine.version,
+            created_at=as_datetime(claim.ready_at).astimezone(),
+            institution=str(film.ds.get("InstitutionName") or ""),
+            station_name=str(film.ds.get("StationName") or ""),
+            previous_bundle_digest=claim.predecessor_digest or "",
+            has_predecessor=claim.predecessor_digest is not None,
+        )
+        made: list[StoredOutput] = []
+        if self._settings.report.enabled:
+            ds = build_draft_sr(film.ds, [film.ds], draft, identity, self._settings.report)
+            made.append(self._store("report", ds))
+        if drawing is not None:
+            ds = build_synthetic_sc(film.ds, drawing, identity, self._settings.synthetic)
+            made.append(self._store("synthetic", ds))
+        return tuple(made)
+
+    def _store(self, kind: str, ds: Dataset) -> StoredOutput:
+        path, sha256 = self._spool.store_output(ds)
+        return StoredOutput(str(ds.SOPInstanceUID), str(ds.SOPClassUID), kind, path, sha256)
+
+
+def seed_of(claim: Claim) -> int:
+    """Return the seed of a generation's drawing: the same on every retry."""
+    digest = hashlib.sha256(f"{claim.study_uid}\0{claim.generation}".encode()).digest()
+    return int.from_bytes(digest[:4], "big")
+
+
+def _join(reasons: Sequence[str]) -> str:
+    """Join reasons, each once."""
+    return "; ".join(dict.fromkeys(reasons))
+
+
+def _content(film: _Film, draft: DraftReport, drawing: Drawing | None) -> dict[str, Any]:
+    """Return the result that the ledger keeps."""
+    return {
+        "source": str(film.ds.SOPInstanceUID),
+        "view": film.inspection.view,
+        "scores": film.inspection.scores,
+        "findings": list(draft.findings),
+        "impression": list(draft.impression),
+        "report": draft.provenance.as_json(),
+        "drawing": drawing and drawing.provenance.as_json(),
+    }

@@ -1,0 +1,128 @@
+"""The rows that pass between the ledger and the rest of the node."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A received instance whose file is already safe on disk."""
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    study_uid: str
+    series_uid: str
+    transfer_syntax_uid: str
+    patient_digest: str
+    sha256: str
+    num_bytes: int
+    path: str
+    peer: str
+
+
+class Recorded(StrEnum):
+    """What the ledger made of an arrival."""
+
+    NEW = "new"
+    SAME = "same"
+    CONFLICT = "conflict"
+
+
+@dataclass(frozen=True)
+class StoredInstance:
+    """An instance of a study and where its file lies, relative to the storage root."""
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    series_uid: str
+    path: str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A study that a worker holds under a lease."""
+
+    study_uid: str
+    generation: int
+    key: str
+    ready_at: float
+    attempts: int
+    owner: str
+    predecessor_digest: str | None = None
+    """Bundle that made the report of the generation before; None where there is none."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A step of the journey and when it ended."""
+
+    name: str
+    at: float
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class StoredOutput:
+    """An object made by the node, its file already safe on disk."""
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    kind: str
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Finished:
+    """All that a draft leaves behind; committed in one transaction."""
+
+    outputs: tuple[StoredOutput, ...]
+    content: dict[str, Any]
+    stages: tuple[Stage, ...]
+
+
+class DeliveryStatus(StrEnum):
+    """Where one object stands on its way to one destination."""
+
+    PENDING = "pending"
+    SENT = "sent"
+    PARKED = "parked"
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One object due at one destination."""
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    study_uid: str
+    generation: int
+    destination: str
+    kind: str
+    path: str
+    attempts: int
+    deadline_at: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one attempt at a delivery came to; `next_at` is set where it is to be tried again."""
+
+    status: DeliveryStatus
+    reason: str = ""
+    status_code: int | None = None
+    next_at: float | None = None
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """An association or instance that was turned away, and what would let it in."""
+
+    kind: str
+    calling_aet: str
+    address: str
+    reason: str
+    hint: str = ""

@@ -1,0 +1,147 @@
+"""The tables of the ledger (SQLAlchemy Core), and the engine that opens them.
+
+Instants are seconds since 1970 (`node.clock`). UIDs are kept, names and birth dates are not:
+of the Patient ID only a digest.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+SCHEMA_VERSION = 1
+
+metadata = sa.MetaData()
+
+meta = sa.Table(
+    "meta",
+    metadata,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("value", sa.String, nullable=False),
+)
+
+study = sa.Table(
+    "study",
+    metadata,
+    sa.Column("study_uid", sa.String, primary_key=True),
+    sa.Column("generation", sa.Integer, primary_key=True),
+    sa.Column("key", sa.String, nullable=False, index=True),
+    sa.Column("state", sa.String, nullable=False, index=True),
+    sa.Column("reason", sa.String, nullable=False, default=""),
+    sa.Column("peer", sa.String, nullable=False),
+    sa.Column("first_at", sa.Float, nullable=False),
+    sa.Column("last_at", sa.Float, nullable=False),
+    sa.Column("ready_at", sa.Float),
+    sa.Column("attempts", sa.Integer, nullable=False, default=0),
+    sa.Column("lease_owner", sa.String),
+    sa.Column("lease_until", sa.Float),
+)
+
+instance = sa.Table(
+    "instance",
+    metadata,
+    sa.Column("sop_instance_uid", sa.String, primary_key=True),
+    sa.Column("study_uid", sa.String, nullable=False, index=True),
+    sa.Column("generation", sa.Integer, nullable=False),
+    sa.Column("series_uid", sa.String, nullable=False),
+    sa.Column("sop_class_uid", sa.String, nullable=False),
+    sa.Column("transfer_syntax_uid", sa.String, nullable=False),
+    sa.Column("patient_digest", sa.String, nullable=False),
+    sa.Column("sha256", sa.String, nullable=False),
+    sa.Column("num_bytes", sa.Integer, nullable=False),
+    sa.Column("path", sa.String, nullable=False),
+    sa.Column("peer", sa.String, nullable=False),
+    sa.Column("received_at", sa.Float, nullable=False),
+)
+
+result = sa.Table(
+    "result",
+    metadata,
+    sa.Column("study_uid", sa.String, primary_key=True),
+    sa.Column("generation", sa.Integer, primary_key=True),
+    sa.Column("content", sa.JSON, nullable=False),
+    sa.Column("finished_at", sa.Float, nullable=False),
+)
+
+output = sa.Table(
+    "output",
+    metadata,
+    sa.Column("sop_instance_uid", sa.String, primary_key=True),
+    sa.Column("study_uid", sa.String, nullable=False, index=True),
+    sa.Column("generation", sa.Integer, nullable=False),
+    sa.Column("kind", sa.String, nullable=False),
+    sa.Column("sop_class_uid", sa.String, nullable=False),
+    sa.Column("path", sa.String, nullable=False),
+    sa.Column("sha256", sa.String, nullable=False),
+)
+
+delivery = sa.Table(
+    "delivery",
+    metadata,
+    sa.Column("sop_instance_uid", sa.ForeignKey("output.sop_instance_uid"), primary_key=True),
+    sa.Column("destination", sa.String, primary_key=True),
+    sa.Column("status", sa.String, nullable=False, index=True),
+    sa.Column("attempts", sa.Integer, nullable=False, default=0),
+    sa.Column("next_at", sa.Float, nullable=False),
+    sa.Column("deadline_at", sa.Float, nullable=False),
+    sa.Column("sent_at", sa.Float),
+    sa.Column("status_code", sa.Integer),
+    sa.Column("reason", sa.String, nullable=False, default=""),
+)
+
+event = sa.Table(
+    "event",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("study_uid", sa.String, nullable=False, index=True),
+    sa.Column("generation", sa.Integer, nullable=False),
+    sa.Column("name", sa.String, nullable=False),
+    sa.Column("detail", sa.String, nullable=False, default=""),
+)
+
+rejection = sa.Table(
+    "rejection",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("kind", sa.String, nullable=False),
+    sa.Column("calling_aet", sa.String, nullable=False),
+    sa.Column("address", sa.String, nullable=False),
+    sa.Column("reason", sa.String, nullable=False),
+    sa.Column("hint", sa.String, nullable=False, default=""),
+)
+
+
+def open_engine(path: Path) -> Engine:
+    """Return an engine on a SQLite file, with write-ahead log and full synchronisation.
+
+    Every transaction is announced as a writer (BEGIN IMMEDIATE), so that two of them queue up
+    instead of failing half-way; one opened with the option `reading` is not.
+    """
+    engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 30.0})
+    sa.event.listen(engine, "connect", _on_connect)
+    sa.event.listen(engine, "begin", _on_begin)
+    return engine
+
+
+def _on_connect(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _on_begin(connection: Connection) -> None:
+    reading = connection.get_execution_options().get("reading", False)
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+
+def create_tables(engine: Engine) -> None:
+    """Make the tables that are missing and note the schema's version."""
+    metadata.create_all(engine)
+    with engine.begin() as connection:
+        if connection.execute(sa.select(meta.c.value)).first() is None:
+            connection.execute(meta.insert().values(name="schema", value=str(SCHEMA_VERSION)))

@@ -1,0 +1,150 @@
+"""The steps between a study that receives images and a study with its draft."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+
+from engine.errors import CxrError
+from node.clock import Clock
+from node.config import OutboxSettings, StudySettings, WorkSettings
+from node.errors import StorageError
+from node.ledger import Ledger
+from node.logs import brief, get_logger, say
+from node.pipeline import Pipeline, StudyRefused
+from node.records import Claim
+from node.redact import key
+from node.studies import State, close_quiet_studies
+
+_LOG = get_logger("worker")
+_DISK_WAIT_S = 30.0
+
+
+class Closer:
+    """Moves complete studies on.
+
+    Parameters
+    ----------
+    open_study_uids
+        Tells the studies that an open association carries.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        rule: StudySettings,
+        clock: Clock,
+        open_study_uids: Callable[[], frozenset[str]],
+    ) -> None:
+        self._ledger = ledger
+        self._rule = rule
+        self._clock = clock
+        self._open_study_uids = open_study_uids
+
+    def step(self) -> bool:
+        """Close every study that is complete; tell whether one was."""
+        now = self._clock.now()
+        closings = close_quiet_studies(
+            self._ledger.receiving(),
+            now=now,
+            open_study_uids=self._open_study_uids(),
+            rule=self._rule,
+        )
+        closed = [closing for closing in closings if self._ledger.close(closing, now)]
+        for closing in closed:
+            say(
+                _LOG,
+                f"study.{closing.state.lower()}",
+                study=key(closing.study.study_uid),
+                generation=closing.study.generation,
+                waited_s=round(now - closing.study.last_at, 1),
+                reason=closing.reason or None,
+            )
+        return bool(closed)
+
+
+class Worker:
+    """Claims studies and drafts them, one at a time.
+
+    Parameters
+    ----------
+    name
+        Owner of the leases that it takes.
+    destinations
+        For each kind of output, the peers that get it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        ledger: Ledger,
+        pipeline: Pipeline,
+        clock: Clock,
+        work: WorkSettings,
+        outbox: OutboxSettings,
+        destinations: Mapping[str, Sequence[str]],
+    ) -> None:
+        self._name = name
+        self._ledger = ledger
+        self._pipeline = pipeline
+        self._clock = clock
+        self._work = work
+        self._give_up_after_s = outbox.give_up_after_h * 3600
+        self._destinations = destinations
+
+    def step(self) -> bool:
+        """Draft the study that has waited longest; tell whether there was one."""
+        claim = self._ledger.claim(
+            self._name,
+            self._clock.now(),
+            lease_s=self._work.lease_s,
+            max_attempts=self._work.max_attempts,
+        )
+        if claim is None:
+            return False
+        try:
+            self._draft(claim)
+        except StudyRefused as refused:
+            self._end(claim, refused.state, str(refused))
+        except StorageError as error:
+            self._postpone(claim, str(error))
+        except CxrError as error:
+            self._end(claim, State.FAILED, str(error))
+        except Exception as error:  # noqa: BLE001  (supervisor loop 2 of 2: a failed study, no more)
+            self._end(claim, State.FAILED, brief(error))
+        return True
+
+    def _draft(self, claim: Claim) -> None:
+        instances = self._ledger.instances(claim.study_uid, claim.generation)
+        finished = self._pipeline.draft_study(claim, instances)
+        kept = self._ledger.finish(
+            claim,
+            finished,
+            self._destinations,
+            self._clock.now(),
+            give_up_after_s=self._give_up_after_s,
+        )
+        self._say(claim, "study.drafted" if kept else "study.claim_lost")
+
+    def _end(self, claim: Claim, state: State, reason: str) -> None:
+        """End a study without a draft."""
+        self._ledger.end(claim, state, reason, self._clock.now())
+        self._say(claim, f"study.{state.lower()}", level=logging.WARNING, reason=reason)
+
+    def _postpone(self, claim: Claim, reason: str) -> None:
+        """Leave a study for later: a full disk is no fault of its own."""
+        self._ledger.postpone(claim, reason, self._clock.now() + _DISK_WAIT_S)
+        self._say(claim, "study.postponed", level=logging.WARNING, reason=reason)
+
+    def _say(
+        self, claim: Claim, event: str, *, level: int = logging.INFO, reason: str | None = None
+    ) -> None:
+        say(
+            _LOG,
+            event,
+            level=level,
+            study=claim.key,
+            generation=claim.generation,
+            attempt=claim.attempts,
+            reason=reason,
+        )

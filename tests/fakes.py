@@ -1,0 +1,65 @@
+"""A tiny deterministic model, and a clock that tests move."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+
+import numpy as np
+
+from engine.errors import EngineError
+from engine.pixels import Transform
+from engine.results import DraftReport, Drawing, Image, Inspection, Provenance
+
+
+class FakeEngine:
+    """Answers like `engine.pipeline.Engine`, from the mean of the film."""
+
+    name = "fake"
+    version = "1"
+    digest = hashlib.sha256(b"fake").hexdigest()
+    device_uid = "2.25.314159"
+    license = "none"
+    intended_use = "tests"
+    transform = Transform()
+
+    def __init__(self, *, rejects: tuple[str, ...] = (), fails: bool = False) -> None:
+        self.rejects = rejects
+        self.fails = fails
+        self.num_reports = 0
+        self.may_answer = threading.Event()
+        self.may_answer.set()
+
+    def inspect(self, image: Image) -> Inspection:
+        return Inspection(not self.rejects, "frontal", self.rejects, {"frontal": 1.0})
+
+    def report(self, image: Image) -> DraftReport:
+        self.may_answer.wait(30)
+        if self.fails:
+            raise EngineError("the fake model was told to fail")
+        self.num_reports += 1
+        finding = f"The mean of the film is {float(image.mean()):.3f}."
+        impression = "No acute finding."
+        text = f"{finding} {impression}"
+        return DraftReport((finding,), (impression,), text, self._provenance(None))
+
+    def draw(self, text: str, *, seed: int) -> Drawing:
+        ramp = np.linspace(-1, 1, 256, dtype=np.float32)
+        image = np.broadcast_to(ramp, (1, 256, 256)).copy()
+        return Drawing(text, image, tuple(range(256)), self._provenance(seed))
+
+    def _provenance(self, seed: int | None) -> Provenance:
+        return Provenance(self.name, self.version, self.digest, "1", "fake", seed, 1.0)
+
+
+class ManualClock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self, now: float = 1_800_000_000.0) -> None:
+        self._now = now
+
+    def now(self) -> float:
+        return self._now
+
+    def advance(self, seconds: float) -> None:
+        self._now += seconds

@@ -1,0 +1,83 @@
+"""Outputs as the node makes them, for the tests of objects."""
+
+from __future__ import annotations
+
+import io
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+
+from engine.results import DraftReport, Drawing, Provenance
+from node.config import ReportSettings, SyntheticSettings
+from node.outputs import OutputIdentity
+from node.sc import build_synthetic_sc
+from node.sr_narrative import build_draft_sr
+from tests.films import phantom
+
+PROVENANCE = Provenance("demo", "0.1.0", "ab" * 32, "1", "onnx_cpu", None, 812.5)
+FINDINGS = ("Heart size is normal.", "No pneumothorax or pleural effusion.")
+IMPRESSION = ("No acute disease.",)
+
+
+def identity(**changes: Any) -> OutputIdentity:
+    known = {
+        "study_instance_uid": "1.2.826.0.1.3680043.8.498.1",
+        "generation": 1,
+        "bundle_digest": "ab" * 32,
+        "device_uid": "2.25.77",
+        "algorithm_name": "LLM-CXR demo",
+        "algorithm_version": "0.1.0",
+        "created_at": datetime(2026, 11, 22, 8, 30, 15, 250_000, tzinfo=UTC),
+        "institution": "General Hospital",
+        "station_name": "CXR1",
+    }
+    return OutputIdentity(**{**known, **changes})
+
+
+def draft(
+    findings: tuple[str, ...] = FINDINGS,
+    impression: tuple[str, ...] = IMPRESSION,
+    milliseconds: float = 1.0,
+) -> DraftReport:
+    made = Provenance(**{**PROVENANCE.as_json(), "milliseconds": milliseconds})
+    return DraftReport(findings, impression, " ".join(findings + impression), made)
+
+
+def drawing(seed: int = 7) -> Drawing:
+    image = np.random.default_rng(seed).uniform(-1, 1, (1, 256, 256)).astype(np.float32)
+    made = Provenance(**{**PROVENANCE.as_json(), "seed": seed})
+    return Drawing("No acute disease.", image, tuple(range(256)), made)
+
+
+def draft_sr(source: Dataset | None = None, **changes: Any) -> Dataset:
+    source = phantom() if source is None else source
+    arguments = {
+        "images": [source],
+        "draft": draft(),
+        "identity": identity(study_instance_uid=str(source.StudyInstanceUID)),
+        "settings": ReportSettings(),
+    }
+    return build_draft_sr(source, **{**arguments, **changes})
+
+
+def synthetic_sc(source: Dataset | None = None, **changes: Any) -> Dataset:
+    arguments = {
+        "drawing": drawing(),
+        "identity": identity(),
+        "settings": SyntheticSettings(enabled=True),
+    }
+    return build_synthetic_sc(source, **{**arguments, **changes})
+
+
+def encoded(ds: Dataset) -> bytes:
+    """Return the bytes of the file that an object becomes."""
+    stream = io.BytesIO()
+    ds.save_as(stream, enforce_file_format=True)
+    return stream.getvalue()
+
+
+def read_back(ds: Dataset) -> Dataset:
+    return dcmread(io.BytesIO(encoded(ds)))
