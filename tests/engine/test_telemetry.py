@@ -1,4 +1,4 @@
-"""Nothing phones home: onnxruntime's telemetry is off before it is imported, and no socket opens."""
+"""Nothing phones home: telemetry is off before onnxruntime is imported, no socket opens."""
 
 import os
 import shutil
