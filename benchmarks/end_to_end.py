@@ -1,20 +1,22 @@
 """How long a hospital waits: from the last C-STORE response to the report stored in its PACS.
 
 Films go to `cxr-node run` over DIMSE, reports come back into a real Orthanc; the stages are read
-from the node's own ledger. With `--checkpoint` the same model answers the same prompts under
-`transformers.generate` in float32 on the CPU, repeat by repeat in turn, as the peer.
+from the node's own ledger. With `--run` the same model, from its training run, answers the same
+prompts under `transformers.generate` in float32 on the CPU, repeat by repeat in turn, as the peer.
 
-    python benchmarks/end_to_end.py --repeats 5 [--checkpoint DIR] [--json]
+    python benchmarks/end_to_end.py --repeats 5 [--run runs/demo] [--json]
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +53,10 @@ STAGES: dict[str, tuple[str, str]] = {
 GENERATE = "encode and generate"
 
 Times = dict[str, float]
-Peer = Callable[[Dataset], tuple[float, int]]
+Answer = tuple[float, int]
+"""Milliseconds to encode a film and generate its report, and the tokens of the report."""
+Peer = Callable[[Dataset], Answer]
+_BUSY = 0.5
 
 
 def stages_of(timeline: Sequence[dict[str, Any]]) -> Times:
@@ -70,8 +75,8 @@ def send(port: int, ds: Dataset) -> None:
     assoc.release()
 
 
-def journey(node: NodeProcess, orthanc: Orthanc, ds: Dataset) -> Times:
-    """Send one film and return the stages of its journey."""
+def journey(node: NodeProcess, orthanc: Orthanc, ds: Dataset) -> tuple[Times, str]:
+    """Send one film; return the stages of its journey and the text of its report."""
     send(node.port, ds)
     uid = ds.StudyInstanceUID
     wait_for(lambda: node.states().get(uid) not in (None, *_UNDER_WAY), 300, "the report")
@@ -80,26 +85,26 @@ def journey(node: NodeProcess, orthanc: Orthanc, ds: Dataset) -> Times:
         raise SystemExit(f"no report: {row['state']} {row['reason']}")
     if not orthanc.find("Series", StudyInstanceUID=uid, Modality="SR"):
         raise SystemExit("the report is not in the PACS")
-    return stages_of(row["timeline"])
+    return stages_of(row["timeline"]), row["result"]["text"]
 
 
 _UNDER_WAY = ("RECEIVING", "READY", "RUNNING", "DRAFTED", "DELIVERING")
 
 
-def transformers_peer(engine: Engine, checkpoint: Path) -> Peer:
+def transformers_peer(engine: Engine, run_dir: Path) -> Peer:
     """Return the same model under `transformers.generate`: film in, (milliseconds, tokens) out.
 
     The film is encoded by our encoder on both sides, and its time counts on both.
     """
     import torch
-    from transformers import AutoModelForCausalLM
 
-    model: Any = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
-    model.train(mode=False)
+    from engine.nets.load import load_language_model
+
+    model = load_language_model(run_dir).model
     vocabulary = engine.bundle.vocabulary
     images = list(range(vocabulary.num_text, model.config.vocab_size))
 
-    def answer(ds: Dataset) -> tuple[float, int]:
+    def answer(ds: Dataset) -> Answer:
         image = render(ds, engine.transform)
         started = time.perf_counter()
         codes = codes_of_film(engine.backend, image)
@@ -119,52 +124,69 @@ def transformers_peer(engine: Engine, checkpoint: Path) -> Peer:
     return answer
 
 
-def measure(options: argparse.Namespace, folder: Path) -> tuple[list[Times], list[float]]:
-    """Run the repeats, ours and the peer's in turn; return the stages and the peer's times."""
+def accepted_films(engine: Engine, options: argparse.Namespace) -> Iterator[Dataset]:
+    """Yield films that the guard accepts: one to warm up, then one a repeat."""
+    made = (films.dicom(film, size=options.size) for film in films.films())
+    good = (ds for ds in made if engine.inspect(render(ds, engine.transform)).accepted)
+    return islice(good, options.repeats + 1)
+
+
+def measure(
+    options: argparse.Namespace, folder: Path
+) -> tuple[list[Times], list[Answer], list[Answer]]:
+    """Run the repeats, ours and the peer's in turn; return our stages, our and their answers."""
     engine = Engine.load(options.bundle)
-    answer = transformers_peer(engine, options.checkpoint) if options.checkpoint else None
+    answer = transformers_peer(engine, options.run) if options.run else None
     port = free_port()
     orthanc = Orthanc(folder / "orthanc", port, routes=False)
     peers = {"pacs": peer(orthanc.aet, orthanc.port, ["report"]), "room": peer("CRROOM1", 1)}
     settings = node_settings(folder, port, peers)
     settings["engine"] = {"bundle": str(options.bundle) if options.bundle else None}
     node = NodeProcess(folder / "node", settings)
-    ours: list[Times] = []
-    theirs: list[float] = []
+    stages: list[Times] = []
+    ours: list[Answer] = []
+    theirs: list[Answer] = []
     try:
         orthanc.start()
         node.start()
-        for number, film in enumerate(films.films()[: options.repeats + 1]):
-            ds = films.dicom(film, size=options.size)
-            times = journey(node, orthanc, ds)
-            milliseconds = answer(ds)[0] if answer else 0.0
+        for number, ds in enumerate(accepted_films(engine, options)):
+            times, text = journey(node, orthanc, ds)
+            other = [answer(ds)] if answer else []
             if number:  # the first one warms both up
-                ours.append(times)
-                theirs += [milliseconds] if answer else []
+                stages.append(times)
+                ours.append((times[GENERATE], len(engine.prompts.text_ids(text)) + 1))
+                theirs += other
     finally:
         node.stop()
         orthanc.stop()
-    return ours, theirs
+    return stages, ours, theirs
 
 
-def summary(ours: list[Times], theirs: list[float]) -> dict[str, Any]:
+def summary(stages: list[Times], ours: list[Answer], theirs: list[Answer]) -> dict[str, Any]:
     """Return medians, and the ratios to the peer."""
-    stages = {name: statistics.median(times[name] for times in ours) for name in STAGES}
-    after_quiet = statistics.median(sum(t.values()) - t["quiet time"] for t in ours)
+    after_quiet = [sum(times.values()) - times["quiet time"] for times in stages]
     result: dict[str, Any] = {
-        "repeats": len(ours),
-        "stages_ms": stages,
-        "total_ms": statistics.median(sum(times.values()) for times in ours),
-        "after_quiet_ms": after_quiet,
+        "repeats": len(stages),
+        "stages_ms": {name: statistics.median(t[name] for t in stages) for name in STAGES},
+        "total_ms": statistics.median(sum(times.values()) for times in stages),
+        "after_quiet_ms": statistics.median(after_quiet),
+        "tokens": statistics.median(tokens for _, tokens in ours),
     }
     if theirs:
-        pairs = list(zip(ours, theirs, strict=True))
+        pairs = [(o, t) for (o, _), (t, _) in zip(ours, theirs, strict=True)]
+        with_peer = [all_ms - o + t for all_ms, (o, t) in zip(after_quiet, pairs, strict=True)]
         result["peer"] = "transformers.generate, float32, CPU"
-        result["peer_ms"] = statistics.median(theirs)
-        result["generate_ratio"] = statistics.median(t / o[GENERATE] for o, t in pairs)
-        with_peer = [sum(o.values()) - o["quiet time"] - o[GENERATE] + t for o, t in pairs]
-        result["end_to_end_ratio"] = statistics.median(with_peer) / after_quiet
+        result["peer_ms"] = statistics.median(ms for ms, _ in theirs)
+        result["peer_tokens"] = statistics.median(tokens for _, tokens in theirs)
+        result["generate_ratio"] = statistics.median(t / o for o, t in pairs)
+        result["per_token_ratio"] = per_token(theirs) / per_token(ours)
+        result["end_to_end_ratio"] = statistics.median(with_peer) / result["after_quiet_ms"]
     return result
+
+
+def per_token(answers: list[Answer]) -> float:
+    """Return the median milliseconds a token, prompt and encoding included."""
+    return statistics.median(ms / tokens for ms, tokens in answers)
 
 
 def show(result: dict[str, Any]) -> None:
@@ -177,9 +199,13 @@ def show(result: dict[str, Any]) -> None:
     table.add_row("the same after the quiet time", f"{result['after_quiet_ms']:.1f}")
     console.print(table)
     if "peer" in result:
-        console.print(f"peer: {result['peer']}: {result['peer_ms']:.0f} ms to encode and generate")
         console.print(
-            f"ratio, peer to ours: generate {result['generate_ratio']:.2f}x,"
+            f"peer: {result['peer']}: {result['peer_ms']:.0f} ms to encode and generate"
+            f" {result['peer_tokens']:.0f} tokens (ours: {result['tokens']:.0f})"
+        )
+        console.print(
+            f"ratio, peer to ours: generate {result['generate_ratio']:.2f}x"
+            f" ({result['per_token_ratio']:.2f}x a token),"
             f" end to end after the quiet time {result['end_to_end_ratio']:.2f}x"
         )
 
@@ -190,9 +216,15 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--size", type=int, default=2048, help="longer side of a film in pixels")
     parser.add_argument("--bundle", type=Path, help="default: the demo bundle")
-    parser.add_argument("--checkpoint", type=Path, help="the model as a transformers directory")
+    parser.add_argument("--run", type=Path, help="training run that holds the same model")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    load = os.getloadavg()[0]
+    if load > _BUSY:
+        Console(stderr=True).print(
+            f"the machine is busy (load {load:.1f}): torch suffers from that far more than the node"
+            " does, so the ratio will flatter us; measure again when it is quiet"
+        )
     with tempfile.TemporaryDirectory() as folder:
         result = summary(*measure(options, Path(folder)))
     if options.json:

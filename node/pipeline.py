@@ -224,6 +224,7 @@ def _content(film: _Film, draft: DraftReport, drawing: Drawing | None) -> dict[s
         "scores": film.inspection.scores,
         "findings": list(draft.findings),
         "impression": list(draft.impression),
+        "text": draft.text,
         "report": draft.provenance.as_json(),
         "drawing": drawing and drawing.provenance.as_json(),
     }

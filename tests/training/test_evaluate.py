@@ -59,7 +59,7 @@ def test_conditioning_writes_predictions_then_figures(trained, tmp_path):
     figures = evaluate_conditioning(trained, bundle, limit=0, num_drawings=2)
     output = trained.run_dir / "evaluate" / "conditioning"
     assert {path.name for path in output.iterdir()} == {
-        "reports.parquet", "drawings.parquet", "metrics.json",
+        "losses.parquet", "drawings.parquet", "metrics.json",
     }  # fmt: skip
     stored = json.loads((output / "metrics.json").read_text())
     name = "report loss, own minus other"

@@ -1,7 +1,8 @@
 """Conditioning: does the report depend on the film, and the drawing on its prompt.
 
-Reports: the loss of the true report given its own film, against the loss given another patient's
-film; the paired difference must be below zero. Drawings: the film classifier's probability of each
+Losses: that of the true report given its own film, against another patient's film; and that of the
+true film's codes given its own report, against another patient's report. Both paired differences
+must be below zero. Drawings: the film classifier's probability of each
 finding that a prompt asserts or denies, against the same drawings with the prompts shuffled;
 agreement is the mean over findings of the area under the ROC curve, so 0.5 is chance.
 """
@@ -22,11 +23,11 @@ from numpy.typing import NDArray
 from engine.findings import FINDINGS
 from engine.nets.load import LanguageModel, load_language_model
 from engine.pipeline import Engine
-from engine.prompts import REPORT_INSTRUCTIONS
+from engine.prompts import DRAW_INSTRUCTIONS, REPORT_INSTRUCTIONS
 from training import encode_images
 from training.classifier import label_matrix
 from training.evaluate.bootstrap import Figure, bootstrap, mean_figure
-from training.instructions import IGNORED, make_row
+from training.instructions import IGNORED, Row, make_row
 from training.progress import bar
 from training.stages import Run
 
@@ -36,15 +37,26 @@ MIN_CASES = 5
 
 
 @torch.no_grad()
-def report_loss(model: LanguageModel, codes: list[int], text: str) -> float:
-    """Return the mean cross-entropy [nats a token] of a report given a film's codes."""
-    prompts = model.prompts
-    prompt = prompts.about_image(REPORT_INSTRUCTIONS[0], codes)
-    row = make_row(prompt, [*prompts.text_ids(text), prompts.vocabulary.end_id])
+def response_loss(model: LanguageModel, row: Row) -> float:
+    """Return the mean cross-entropy [nats a token] of a row's response given its prompt."""
     logits = model.model(torch.tensor([row.input_ids])).logits[0, :-1].float()
     targets = torch.tensor(row.labels)[1:]
     loss = torch.nn.functional.cross_entropy(logits, targets, ignore_index=IGNORED)
     return float(loss)
+
+
+def report_loss(model: LanguageModel, codes: list[int], text: str) -> float:
+    """Return the loss of a report given a film's codes."""
+    prompts = model.prompts
+    prompt = prompts.about_image(REPORT_INSTRUCTIONS[0], codes)
+    response = [*prompts.text_ids(text), prompts.vocabulary.end_id]
+    return response_loss(model, make_row(prompt, response))
+
+
+def film_loss(model: LanguageModel, codes: list[int], text: str) -> float:
+    """Return the loss of a film's codes given a report."""
+    prompt = model.prompts.drawing(DRAW_INSTRUCTIONS[0], text)
+    return response_loss(model, make_row(prompt, model.prompts.vocabulary.to_ids(codes)))
 
 
 def other_patient(rows: NDArray[np.int64], patients: list[str], seed: int) -> NDArray[np.int64]:
@@ -63,8 +75,11 @@ def other_patient(rows: NDArray[np.int64], patients: list[str], seed: int) -> ND
     return wrong
 
 
-def measure_reports(run: Run, limit: int) -> list[dict[str, Any]]:
-    """Return, per validation film, the report's loss with the right and with a wrong film."""
+def measure_losses(run: Run, limit: int) -> list[dict[str, Any]]:
+    """Return, per validation film, the losses of report and film with a right and a wrong partner.
+
+    The wrong partner of a report is another patient's film, that of a film their report.
+    """
     model = load_language_model(run.run_dir)
     codes = encode_images.read(run.run_dir / "codes.npy", len(run.catalog.films))
     rows = run.reported("val")
@@ -72,14 +87,16 @@ def measure_reports(run: Run, limit: int) -> list[dict[str, Any]]:
     patients = [film.patient_id for film in run.catalog.films]
     wrong = other_patient(rows, patients, SEED)
     found = []
-    with bar("reports", len(rows)) as progress:
+    with bar("losses", len(rows)) as progress:
         for row, other in zip(rows, wrong, strict=True):
-            text = run.report_text(int(row))
+            text, own = run.report_text(int(row)), codes[row].tolist()
             found.append(
                 {
                     "image_id": run.catalog.films[row].image_id,
-                    "right": report_loss(model, codes[row].tolist(), text),
-                    "wrong": report_loss(model, codes[other].tolist(), text),
+                    "report_right": report_loss(model, own, text),
+                    "report_wrong": report_loss(model, codes[other].tolist(), text),
+                    "film_right": film_loss(model, own, text),
+                    "film_wrong": film_loss(model, own, run.report_text(int(other))),
                 }
             )
             progress.advance(progress.task_ids[0])
@@ -168,20 +185,31 @@ def drawing_figures(found: list[dict[str, Any]]) -> dict[str, Figure]:
     }
 
 
+def loss_figures(found: list[dict[str, Any]]) -> dict[str, Figure]:
+    """Return the losses with right and wrong partners, and their paired differences."""
+
+    def column(name: str) -> Floats:
+        """One loss of every film."""
+        return np.asarray([row[name] for row in found], dtype=np.float64)
+
+    figures = {}
+    for what, partner in (("report", "film"), ("film", "report")):
+        right, wrong = column(f"{what}_right"), column(f"{what}_wrong")
+        figures[f"{what} loss, own {partner}"] = mean_figure(right)
+        figures[f"{what} loss, other patient's {partner}"] = mean_figure(wrong)
+        figures[f"{what} loss, own minus other"] = mean_figure(right - wrong)
+    return figures
+
+
 def evaluate_conditioning(
     run: Run, bundle_dir: Path | None, limit: int, num_drawings: int
 ) -> dict[str, Figure]:
     """Measure both directions on the validation split; write predictions, then figures."""
     output = run.run_dir / "evaluate" / "conditioning"
     output.mkdir(parents=True, exist_ok=True)
-    reports = measure_reports(run, limit)
-    pq.write_table(pa.Table.from_pylist(reports), output / "reports.parquet")
-    losses = np.asarray([[row["right"], row["wrong"]] for row in reports])
-    figures = {
-        "report loss, own film": mean_figure(losses[:, 0]),
-        "report loss, other patient's film": mean_figure(losses[:, 1]),
-        "report loss, own minus other": mean_figure(losses[:, 0] - losses[:, 1]),
-    }
+    losses = measure_losses(run, limit)
+    pq.write_table(pa.Table.from_pylist(losses), output / "losses.parquet")
+    figures = loss_figures(losses)
     if num_drawings:
         drawings = measure_drawings(run, Engine.load(bundle_dir), num_drawings)
         pq.write_table(pa.Table.from_pylist(drawings), output / "drawings.parquet")
