@@ -1,10 +1,11 @@
 """How long a hospital waits: from the last C-STORE response to the report stored in its PACS.
 
 Films go to `cxr-node run` over DIMSE, reports come back into a real Orthanc; the stages are read
-from the node's own ledger. With `--run` the same model, from its training run, answers the same
-prompts under `transformers.generate` in float32 on the CPU, repeat by repeat in turn, as the peer.
+from the node's own ledger. With `--run` the same model, from its training run,
+answers the same prompts under `transformers.generate` in float32 on the CPU, repeat by repeat in
+turn, as the peer.
 
-    python benchmarks/end_to_end.py --repeats 5 [--run runs/demo] [--json]
+    python -m benchmarks.end_to_end --repeats 5 [--run runs/demo] [--json]
 """
 
 from __future__ import annotations
