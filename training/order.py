@@ -7,8 +7,6 @@ resume).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,11 +30,3 @@ def batch_rows(num_rows: int, batch_size: int, seed: int, step: int) -> Rows:
 def rank_rows(rows: Rows, rank: int, world: int) -> Rows:
     """Return the share of a global batch that one process takes."""
     return rows[rank::world]
-
-
-def batches(
-    num_rows: int, batch_size: int, seed: int, first_step: int, num_steps: int
-) -> Iterator[tuple[int, Rows]]:
-    """Yield ``(step, rows)`` from ``first_step`` up to, not including, ``num_steps``."""
-    for step in range(first_step, num_steps):
-        yield step, batch_rows(num_rows, batch_size, seed, step)

@@ -98,9 +98,3 @@ class FilmClassifier(nn.Module):
             "findings": self.findings(placed(x, last)),
             "features": features,
         }
-
-
-@torch.no_grad()
-def predict_findings(classifier: FilmClassifier, images: Tensor) -> Tensor:
-    """Return finding probabilities [B, 14] of films [B, 1, 256, 256]."""
-    return torch.sigmoid(classifier(images)["findings"].float())

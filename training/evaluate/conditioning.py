@@ -2,9 +2,9 @@
 
 Losses: that of the true report given its own film, against another patient's film; and that of the
 true film's codes given its own report, against another patient's report. Both paired differences
-must be below zero. Drawings: the film classifier's probability of each
-finding that a prompt asserts or denies, against the same drawings with the prompts shuffled;
-agreement is the mean over findings of the area under the ROC curve, so 0.5 is chance.
+must be below zero. Drawings: the film classifier's probability of each finding that a prompt
+asserts or denies, against the same drawings with the prompts shuffled; agreement is the mean over
+findings of the area under the ROC curve, so 0.5 is chance.
 """
 
 from __future__ import annotations
