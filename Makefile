@@ -5,11 +5,13 @@ export PATH := $(abspath $(VENV))/bin:$(PATH)
 
 .PHONY: setup check fix test acceptance demo docs clean
 
-# torch first and alone: the trainers' wider range would bring a newer one with gigabytes of CUDA
+# torch first and alone: the trainers' wider range would bring a newer one with gigabytes of CUDA;
+# radlabels for its sample of labelled reports alone: its code wants a torch that is too old
 setup:
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet torch==2.13.0
-	$(VENV)/bin/pip install --quiet --editable ".[train,dev]"
+	$(VENV)/bin/pip install --quiet --editable ".[train,preprocess,dev]"
+	$(VENV)/bin/pip install --quiet --no-deps --ignore-requires-python radlabels==0.2.0
 
 check:
 	ruff check .

@@ -1,0 +1,1 @@
+"""The tables and the rules behind `engine.labeler`: sections, phrases, cues, attributes."""
