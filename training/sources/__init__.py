@@ -1,0 +1,1 @@
+"""Published collections in their published layouts, read into the catalog's films."""

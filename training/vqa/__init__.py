@@ -1,0 +1,1 @@
+"""Questions on films and their answers: one table, two generators, one benchmark."""
