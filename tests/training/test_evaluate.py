@@ -1,4 +1,7 @@
+"""Intervals, conditioning and the command line; images and reports have files of their own."""
+
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -6,17 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.bundle import open_bundle
-from export.bundle import export_bundle, stamp_metrics
-from export.cli import LICENSE
-from export.config import ExportSettings
+from export.bundle import stamp_metrics
 from training.cli import main
-from training.evaluate.bootstrap import mean_figure
-from training.evaluate.conditioning import (
-    agreement,
-    evaluate_conditioning,
-    other_patient,
-    roc_auc,
-)
+from training.evaluate.bootstrap import PatientDraws, mean_figure
+from training.evaluate.conditioning import evaluate_conditioning, other_patient
 
 
 def test_the_interval_of_a_mean_holds_it_and_shrinks_with_more_cases():
@@ -27,19 +23,14 @@ def test_the_interval_of_a_mean_holds_it_and_shrinks_with_more_cases():
     assert many.excludes_zero
 
 
-def test_roc_auc_of_known_orders():
-    positive = np.array([True, True, False, False])
-    assert roc_auc(np.array([4.0, 3.0, 2.0, 1.0]), positive) == 1.0
-    assert roc_auc(np.array([1.0, 2.0, 3.0, 4.0]), positive) == 0.0
-    assert roc_auc(np.ones(4), positive) == 0.5
-    assert np.isnan(roc_auc(np.ones(2), np.array([True, True])))
-
-
-def test_agreement_sees_scores_that_follow_the_labels_and_chance_when_they_do_not():
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 2, (400, 14)).astype(float)
-    assert agreement(labels + rng.normal(0, 0.1, labels.shape), labels) > 0.99
-    assert agreement(rng.normal(size=labels.shape), labels) == pytest.approx(0.5, abs=0.05)
+def test_patients_are_drawn_whole_so_that_their_copies_narrow_nothing():
+    values = np.random.default_rng(0).normal(size=30)
+    patients = [f"p{number}" for number in range(30)]
+    single = PatientDraws(patients).figure(lambda cases: float(values[cases].mean()))
+    tenfold = np.tile(values, 10)
+    copied = PatientDraws(patients * 10).figure(lambda cases: float(tenfold[cases].mean()))
+    assert (copied.low, copied.high) == pytest.approx((single.low, single.high))
+    assert copied.count == 30
 
 
 @given(st.lists(st.integers(0, 6), min_size=8, max_size=40), st.integers(0, 99))
@@ -53,14 +44,13 @@ def test_the_wrong_film_is_always_another_patient_s(owners, seed):
     assert all(patients[a] != patients[b] for a, b in zip(rows, wrong, strict=True))
 
 
-def test_conditioning_writes_predictions_then_figures(trained, tmp_path):
-    settings = ExportSettings(trained.run_dir, tmp_path / "bundle", LICENSE, max_length=900)
-    bundle = export_bundle(settings, np.asarray(trained.images), trained.frontal("train"))
-    figures = evaluate_conditioning(trained, bundle, limit=0, num_drawings=2)
+def test_conditioning_writes_losses_then_figures_which_a_bundle_takes_up(
+    trained, bundle_dir, tmp_path
+):
+    bundle = shutil.copytree(bundle_dir, tmp_path / "bundle")
+    figures = evaluate_conditioning(trained)
     output = trained.run_dir / "evaluate" / "conditioning"
-    assert {path.name for path in output.iterdir()} == {
-        "losses.parquet", "drawings.parquet", "metrics.json",
-    }  # fmt: skip
+    assert {path.name for path in output.iterdir()} == {"losses.parquet", "metrics.json"}
     stored = json.loads((output / "metrics.json").read_text())
     name = "report loss, own minus other"
     assert stored[name]["value"] == pytest.approx(figures[name].value)
@@ -70,12 +60,23 @@ def test_conditioning_writes_predictions_then_figures(trained, tmp_path):
     assert stamped["conditioning"][name] == stored[name]
 
 
+def test_a_figure_without_an_interval_is_null_in_the_manifest(trained, bundle_dir, tmp_path):
+    run_dir, bundle = tmp_path / "run", shutil.copytree(bundle_dir, tmp_path / "bundle")
+    (run_dir / "evaluate" / "drawings").mkdir(parents=True)
+    found = {"memorised": {"value": 0.0, "low": float("nan"), "high": float("nan"), "count": 3}}
+    (run_dir / "evaluate" / "drawings" / "metrics.json").write_text(json.dumps(found))
+    stamp_metrics(run_dir, bundle)
+    text = (bundle / "bundle.json").read_text()
+    assert "NaN" not in text
+    assert json.loads(text)["metrics"]["drawings"]["memorised"]["low"] is None
+
+
 def test_the_command_line_builds_a_catalog_and_names_a_bad_recipe(films_dir, tmp_path, capsys):
     run = str(tmp_path / "run")
     assert main(["catalog", "--run", run, "--films", str(films_dir)]) == 0
     assert (tmp_path / "run" / "images.npy").is_file()
     assert main(["catalog", "--run", run, "--recipe", "nosuch"]) == 2
-    assert "shipped recipes: demo, paper" in capsys.readouterr().err
+    assert "shipped recipes: demo, modern, paper" in capsys.readouterr().err
     assert main(["catalog", "--run", run, "--set", "sft.stepz=3"]) == 2
     assert "sft.stepz" in capsys.readouterr().err
 

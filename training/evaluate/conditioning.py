@@ -2,16 +2,13 @@
 
 Losses: that of the true report given its own film, against another patient's film; and that of the
 true film's codes given its own report, against another patient's report. Both paired differences
-must be below zero. Drawings: the film classifier's probability of each finding that a prompt
-asserts or denies, against the same drawings with the prompts shuffled; agreement is the mean over
-findings of the area under the ROC curve, so 0.5 is chance.
+must be below zero.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,13 +17,10 @@ import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
-from engine.findings import FINDINGS
 from engine.nets.load import LanguageModel, load_language_model
-from engine.pipeline import Engine
 from engine.prompts import DRAW_INSTRUCTIONS, REPORT_INSTRUCTIONS
 from training import encode_images
-from training.classifier import label_matrix
-from training.evaluate.bootstrap import Figure, bootstrap, mean_figure
+from training.evaluate.bootstrap import Figure, mean_figure
 from training.instructions import IGNORED, Row, make_row
 from training.progress import bar
 from training.stages import Run
@@ -103,88 +97,6 @@ def measure_losses(run: Run, limit: int) -> list[dict[str, Any]]:
     return found
 
 
-def measure_drawings(run: Run, engine: Engine, count: int) -> list[dict[str, Any]]:
-    """Draw validation reports, abnormal ones first in turn, and classify what was drawn."""
-    rows = balanced(run, run.reported("val"), count)
-    found = []
-    with bar("drawings", len(rows)) as progress:
-        for row in rows:
-            drawing = engine.draw(run.report_text(int(row)), seed=int(row))
-            scores = engine.findings(drawing.image)
-            real = engine.findings(run.images[row][None].astype(np.float32) / 127.5 - 1.0)
-            film = run.catalog.films[row]
-            found.append(
-                {
-                    "image_id": film.image_id,
-                    "codes": list(drawing.codes),
-                    "labels": film.labels,
-                    "drawn": [scores[name] for name in FINDINGS],
-                    "real": [real[name] for name in FINDINGS],
-                }
-            )
-            progress.advance(progress.task_ids[0])
-    return found
-
-
-def balanced(run: Run, rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Return ``count`` rows, half of them with a positive finding, in a fixed random order."""
-    labels = label_matrix([run.catalog.films[row] for row in rows])
-    abnormal = (labels[:, 1:] == 1).any(1)
-    rng = np.random.default_rng(SEED)
-    sick, well = rng.permutation(rows[abnormal]), rng.permutation(rows[~abnormal])
-    half = min(len(sick), count // 2)
-    return rng.permutation(np.concatenate([sick[:half], well[: count - half]]))
-
-
-def roc_auc(scores: Floats, positive: NDArray[np.bool_]) -> float:
-    """Return the area under the ROC curve (ties count half); NaN without both classes."""
-    num_pos, num_neg = int(positive.sum()), int((~positive).sum())
-    if not num_pos or not num_neg:
-        return float("nan")
-    gaps = scores[positive][:, None] - scores[~positive][None]
-    return float((gaps > 0).mean() + 0.5 * (gaps == 0).mean())
-
-
-def agreement(scores: Floats, labels: Floats) -> float:
-    """Return the mean AUROC over findings with enough stated cases of both kinds."""
-    areas = []
-    for index in range(1, len(FINDINGS)):
-        positive = labels[:, index] == 1
-        stated = positive | (labels[:, index] == 0)
-        if positive.sum() >= MIN_CASES and (labels[stated, index] == 0).sum() >= MIN_CASES:
-            areas.append(roc_auc(scores[stated, index], positive[stated]))
-    return float(np.mean(areas)) if areas else float("nan")
-
-
-def drawing_figures(found: list[dict[str, Any]]) -> dict[str, Figure]:
-    """Return agreement with own prompts, with shuffled prompts, and their difference."""
-    scores = np.asarray([row["drawn"] for row in found], dtype=np.float64)
-    real = np.asarray([row["real"] for row in found], dtype=np.float64)
-    labels = np.asarray(
-        [[np.nan if v is None else v for v in row["labels"]] for row in found], dtype=np.float64
-    )
-    rng = np.random.default_rng(SEED)
-    shuffles = [rng.permutation(len(found)) for _ in range(20)]
-
-    def chance(cases: NDArray[np.int64]) -> float:
-        """Agreement with the prompts of other drawings, averaged over shuffles."""
-        return float(np.mean([agreement(scores[s[cases]], labels[cases]) for s in shuffles]))
-
-    def own(cases: NDArray[np.int64]) -> float:
-        """Agreement of drawings with their own prompts."""
-        return agreement(scores[cases], labels[cases])
-
-    count = len(found)
-    return {
-        "drawing agreement, own prompts": bootstrap(count, own),
-        "drawing agreement, shuffled prompts": bootstrap(count, chance),
-        "difference": bootstrap(count, lambda cases: own(cases) - chance(cases)),
-        "classifier on the real films": bootstrap(
-            count, lambda cases: agreement(real[cases], labels[cases])
-        ),
-    }
-
-
 def loss_figures(found: list[dict[str, Any]]) -> dict[str, Figure]:
     """Return the losses with right and wrong partners, and their paired differences."""
 
@@ -201,19 +113,13 @@ def loss_figures(found: list[dict[str, Any]]) -> dict[str, Figure]:
     return figures
 
 
-def evaluate_conditioning(
-    run: Run, bundle_dir: Path | None, limit: int, num_drawings: int
-) -> dict[str, Figure]:
-    """Measure both directions on the validation split; write predictions, then figures."""
+def evaluate_conditioning(run: Run, limit: int = 0) -> dict[str, Figure]:
+    """Measure both directions on the validation split; write losses, then figures."""
     output = run.run_dir / "evaluate" / "conditioning"
     output.mkdir(parents=True, exist_ok=True)
     losses = measure_losses(run, limit)
     pq.write_table(pa.Table.from_pylist(losses), output / "losses.parquet")
     figures = loss_figures(losses)
-    if num_drawings:
-        drawings = measure_drawings(run, Engine.load(bundle_dir), num_drawings)
-        pq.write_table(pa.Table.from_pylist(drawings), output / "drawings.parquet")
-        figures |= drawing_figures(drawings)
     films = sorted({run.catalog.films[row].source for row in run.reported("val")})
     stored = {"dataset": f"{', '.join(films)}: val split, frontal films with a report"}
     values = stored | {name: asdict(figure) for name, figure in figures.items()}
