@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from tokenizers import Tokenizer
 
-from engine import guard, report
+from engine import guard, hints, report
 from engine.backends.base import Backend
 from engine.backends.select import open_backend
 from engine.bundle import Bundle, open_bundle
@@ -95,6 +95,12 @@ class Engine:
             answers = self.backend.classify(image)
         return guard.inspect(image, answers, self.limits)
 
+    @property
+    def hint_thresholds(self) -> dict[str, float]:
+        """The probability from which a finding is named in a prompt; empty: none ever is."""
+        stated: dict[str, float] = self.bundle.manifest.get("hints", {})
+        return stated
+
     def findings(self, image: Image) -> dict[str, float]:
         """Return the classifier's probability of each finding."""
         with self.lock:
@@ -102,17 +108,30 @@ class Engine:
         values = answers["findings"].tolist()
         return dict(zip(FINDINGS, values, strict=True))
 
-    def report(self, image: Image, *, advance: Advance = ignore) -> DraftReport:
-        """Draft a report from a frontal film, greedily."""
+    def context(self, image: Image) -> str:
+        """Return the prompt's line of likely findings, if the bundle was trained with one."""
+        thresholds = self.hint_thresholds
+        return hints.line(hints.likely(self.findings(image), thresholds)) if thresholds else ""
+
+    def report(
+        self, image: Image, *, hinted: bool = True, advance: Advance = ignore
+    ) -> DraftReport:
+        """Draft a report from a frontal film, greedily.
+
+        ``hinted`` may be turned off to see what the image codes alone make the model write.
+        """
         started = time.perf_counter()
-        text = self.answer_about(image, REPORT_INSTRUCTIONS[0], MAX_REPORT_TOKENS, advance)
+        context = self.context(image) if hinted else ""
+        text = self.answer_about(image, REPORT_INSTRUCTIONS[0], context, MAX_REPORT_TOKENS, advance)
         findings, impression = report.parse(text)
         return DraftReport(findings, impression, text, self.provenance(started, None))
 
     def ask(self, image: Image, question: str, *, advance: Advance = ignore) -> Answer:
         """Answer a question on a film, greedily."""
         started = time.perf_counter()
-        text = self.answer_about(image, question.strip(), MAX_ANSWER_TOKENS, advance)
+        text = self.answer_about(
+            image, question.strip(), self.context(image), MAX_ANSWER_TOKENS, advance
+        )
         return Answer(question, text, self.provenance(started, None))
 
     def draw(self, text: str, *, seed: int, advance: Advance = ignore) -> Drawing:
@@ -137,14 +156,14 @@ class Engine:
         return Drawing(text, image, tuple(codes), self.provenance(started, seed))
 
     def answer_about(
-        self, image: Image, instruction: str, max_new_tokens: int, advance: Advance
+        self, image: Image, instruction: str, context: str, max_new_tokens: int, advance: Advance
     ) -> str:
         """Encode a film and answer an instruction on it."""
         with self.lock:
             codes = codes_of_film(self.backend, image)
             ids = generate_text(
                 self.backend.open_slot(),
-                self.prompts.about_image(instruction, codes),
+                self.prompts.about_image(instruction, codes, context),
                 self.bundle.vocabulary,
                 max_new_tokens=max_new_tokens,
                 advance=advance,

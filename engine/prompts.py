@@ -88,10 +88,13 @@ class PromptBuilder:
         decoded: str = self.tokenizer.decode(list(ids), skip_special_tokens=True)
         return decoded.strip()
 
-    def about_image(self, instruction: str, codes: Sequence[int]) -> list[int]:
-        """Return the prompt of an instruction on an image, up to where the response starts."""
+    def about_image(self, instruction: str, codes: Sequence[int], context: str = "") -> list[int]:
+        """Return the prompt of an instruction on an image, up to where the response starts.
+
+        ``context`` is a line of text below the image, such as the likely findings.
+        """
         head = f"{STYLES[self.version].with_input}### Instruction:\n{instruction}\n\nInput:\n"
-        tail = f"\n\n{RESPONSE}"
+        tail = f"\n{context}\n\n{RESPONSE}" if context else f"\n\n{RESPONSE}"
         return [*self.text_ids(head), *self.vocabulary.image(codes), *self.text_ids(tail)]
 
     def about_text(self, instruction: str, context: str = "") -> list[int]:

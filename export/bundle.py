@@ -21,6 +21,7 @@ from engine.bundle import FORMAT, MANIFEST, CacheShape, sha256_of
 from engine.nets.classifier import FilmClassifier
 from engine.nets.load import (
     LanguageModel,
+    hint_thresholds,
     load_classifier,
     load_language_model,
     load_tokenizer,
@@ -52,9 +53,9 @@ def write_tokenizer_halves(model: Vqgan, directory: Path) -> None:
 
 def write_classifier(model: FilmClassifier, statistics: FeatureStatistics, directory: Path) -> None:
     """Trace the classifier with the feature statistics that novelty is measured against."""
-    head = ClassifierHead(model, statistics.mean, statistics.precision)
+    head = ClassifierHead(model, statistics)
     film = torch.zeros(2, 1, SIZE, SIZE)
-    traced(head, film, directory / FILES["classifier"], half_weights=False)
+    traced(head, film, directory / FILES["classifier"], half_weights=True)
 
 
 def cache_shape(model: LanguageModel, max_length: int) -> CacheShape:
@@ -75,23 +76,31 @@ def manifest(
         "format": FORMAT,
         "name": settings.name,
         "version": settings.version,
-        "base_model": recipe["sft"]["base"],
+        "base_model": recipe["base"]["model"],
         "recipe": recipe["name"],
         "training_commit": stamp["training_commit"],
         "data_manifest": stamp["data_manifest"],
         "precision": settings.precision,
         "quantiser": recipe["tokenizer"]["quantizer"],
         "transform": recipe["transform"],
-        "prompt_version": recipe["sft"]["prompt_version"],
+        "prompt_version": recipe["base"]["prompt_version"],
         "vocabulary": model.prompts.vocabulary.as_json(),
         "cache": asdict(cache_shape(model, settings.max_length)),
         "drawing": settings.drawing,
         "guard": guard,
+        "hints": told(settings.run_dir, recipe),
         "license": LICENSE,
         "intended_use": INTENDED_USE,
         "metrics": measured(settings.run_dir),
         "files": {role: entry(directory / name) for role, name in FILES.items()},
     }
+
+
+def told(run_dir: Path, recipe: dict[str, Any]) -> dict[str, float]:
+    """Return the hints' thresholds, if the model has been taught to read hints."""
+    last = recipe["sft2"] or recipe["sft"]
+    thresholds = hint_thresholds(run_dir) if last["hints"] else {}
+    return {name: round(value, 4) for name, value in thresholds.items()}
 
 
 def entry(path: Path) -> dict[str, Any]:
@@ -100,9 +109,17 @@ def entry(path: Path) -> dict[str, Any]:
 
 
 def measured(run_dir: Path) -> dict[str, Any]:
-    """Return the figures that evaluations of a run have written, by evaluation."""
+    """Return the figures that evaluations of a run have written, by evaluation.
+
+    A figure without an interval has NaN there, which JSON does not know: null in a manifest.
+    """
     found = sorted((run_dir / "evaluate").glob("*/metrics.json"))
-    return {path.parent.name: json.loads(path.read_text(encoding="utf-8")) for path in found}
+    return {
+        path.parent.name: json.loads(
+            path.read_text(encoding="utf-8"), parse_constant=lambda constant: None
+        )
+        for path in found
+    }
 
 
 def stamp_metrics(run_dir: Path, directory: Path) -> dict[str, Any]:

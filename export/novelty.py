@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -13,17 +13,24 @@ from torch import Tensor
 from engine.nets.classifier import FilmClassifier, film_tensor
 
 BATCH = 64
-SHRINKAGE = 0.05
+NUM_DIRECTIONS = 64
 QUANTILE = 0.995
 MARGIN = 1.25
 
 
 @dataclass(frozen=True)
 class FeatureStatistics:
-    """Mean [F] and precision [F, F] of the features; the distance that is still familiar."""
+    """A Gaussian over features [F], as probabilistic PCA has it (Tipping and Bishop 1999).
+
+    ``basis`` [K, F] holds the directions of largest variance, ``variances`` [K] theirs, and
+    ``rest`` the mean variance of all the others: a full covariance of 1,280 features could not be
+    estimated from a few thousand films. ``limit`` is the distance that is still familiar.
+    """
 
     mean: Tensor
-    precision: Tensor
+    basis: Tensor
+    variances: Tensor
+    rest: float
     limit: float
 
     @classmethod
@@ -33,12 +40,20 @@ class FeatureStatistics:
         """Measure the films ``images[rows]``."""
         features = all_features(classifier, images, rows)
         mean = features.mean(0)
-        centred = features - mean
-        covariance = centred.t() @ centred / len(features)
-        covariance += SHRINKAGE * covariance.diagonal().mean() * torch.eye(len(mean))
-        precision = torch.linalg.inv(covariance.double()).float()
-        distance = ((centred @ precision) * centred).sum(1).clamp(min=0).sqrt()
-        return cls(mean, precision, MARGIN * float(distance.quantile(QUANTILE)))
+        _, spread, directions = torch.linalg.svd(features - mean, full_matrices=False)
+        variances = spread.square() / len(features)
+        count = min(NUM_DIRECTIONS, len(variances) - 1)
+        rest = float(variances[count:].sum() / (features.shape[1] - count))
+        familiar = cls(mean, directions[:count], variances[:count], max(rest, 1e-6), 0.0)
+        limit = MARGIN * float(familiar.distance(features).quantile(QUANTILE))
+        return replace(familiar, limit=limit)
+
+    def distance(self, features: Tensor) -> Tensor:
+        """Return the Mahalanobis distance [B] of features [B, F]."""
+        gap = features - self.mean
+        along = gap @ self.basis.t()
+        beside = (gap.square().sum(1) - along.square().sum(1)).clamp(min=0)
+        return ((along.square() / self.variances).sum(1) + beside / self.rest).sqrt()
 
 
 @torch.no_grad()

@@ -26,6 +26,7 @@ from engine.nets.classifier import FilmClassifier
 from engine.nets.vqgan import Vqgan
 from export.errors import ExportError
 from export.graph import GraphWriter, Precision
+from export.novelty import FeatureStatistics
 
 TRACE_OPSET = 20
 HALF_ABOVE = 4096
@@ -208,20 +209,15 @@ class ClassifierHead(nn.Module):
     Novelty is the Mahalanobis distance of the features from those of the training films.
     """
 
-    mean: Tensor
-    precision: Tensor
-
-    def __init__(self, model: FilmClassifier, mean: Tensor, precision: Tensor) -> None:
+    def __init__(self, model: FilmClassifier, statistics: FeatureStatistics) -> None:
         super().__init__()
         self.model = model
-        self.register_buffer("mean", mean)
-        self.register_buffer("precision", precision)
+        self.familiar = statistics
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Return view [B, 3], turn [B, 4], inverted [B], findings [B, 14], novelty [B]."""
         found = self.model(image)
-        gap = found["features"] - self.mean
-        novelty = ((gap @ self.precision) * gap).sum(1).clamp(min=0).sqrt()
+        novelty = self.familiar.distance(found["features"])
         return (
             torch.softmax(found["view"], 1),
             torch.softmax(found["turn"], 1),

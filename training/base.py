@@ -20,7 +20,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from engine.vocabulary import NUM_CODES, Vocabulary
-from training.config import SftSection
+from training.config import BaseSection
 from training.errors import TrainingError
 
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
@@ -36,9 +36,9 @@ class BaseModel:
     vocabulary: Vocabulary
 
 
-def load_pretrained(settings: SftSection, base_dir: Path | None) -> tuple[Any, Tokenizer]:
+def load_pretrained(settings: BaseSection, base_dir: Path | None) -> tuple[Any, Tokenizer]:
     """Load the recipe's base model in float32 and its fast tokenizer."""
-    source = str(base_dir or settings.base)
+    source = str(base_dir or settings.model)
     options = {"gguf_file": settings.gguf_file} if settings.gguf_file else {}
     try:
         slow = AutoTokenizer.from_pretrained(source, **options)
@@ -160,7 +160,7 @@ def append_image_rows(model: Any, num_text: int, codebook: Tensor | None) -> Non
     table = model.get_input_embeddings().weight
     words = table.detach()[:num_text]
     with torch.no_grad():
-        table[num_text:] = projected(codebook, words)
+        table[num_text : num_text + len(codebook)] = projected(codebook, words)
 
 
 def projected(codebook: Tensor, words: Tensor) -> Tensor:
@@ -183,7 +183,7 @@ def find_vocabulary(tokenizer: Tokenizer, num_text: int) -> Vocabulary:
 
 
 def prepare(
-    settings: SftSection, base_dir: Path | None, texts: list[str], codebook: Tensor
+    settings: BaseSection, base_dir: Path | None, texts: list[str], codebook: Tensor
 ) -> BaseModel:
     """Load, shrink and extend the base model of a recipe."""
     model, tokenizer = load_pretrained(settings, base_dir)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,19 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from engine.findings import FINDINGS, NIH_TO_FINDING
+from engine.labeler import label
 from engine.pixels import Transform, render_file, to_uint8
 from training.errors import CatalogError
-from training.sections import clean_report
+from training.sections import Report, clean_report, clean_section
 
 SPLITS = ("train", "val")
 MAX_DROPPED_SHARE = 0.05
+
+
+def present_in(labels: Sequence[float | None]) -> frozenset[str]:
+    """Return the findings that fourteen labels (or none at all) call present or possible."""
+    pairs = zip(FINDINGS[1:], labels[1:], strict=True) if labels else ()
+    return frozenset(name for name, value in pairs if value in (1.0, -1.0))
 
 
 @dataclass(frozen=True)
@@ -33,7 +40,9 @@ class Film:
     """One image with everything that training may know about it.
 
     ``labels`` has one entry per name in `engine.findings.FINDINGS`: 1 present, 0 absent, -1
-    uncertain, ``None`` not mentioned.
+    uncertain, ``None`` not mentioned. ``projection`` is PA, AP or the like as the source states
+    it; ``earliest`` marks the films of a patient's first study; the ``written`` sections are the
+    report before cleaning, which only evaluation reads.
     """
 
     image_id: str
@@ -49,11 +58,24 @@ class Film:
     findings: str
     impression: str
     labels: list[float | None] = field(default_factory=list)
+    indication: str = ""
+    projection: str = ""
+    sex: str = ""
+    device: str = ""
+    mesh: str = ""
+    earliest: bool = True
+    written_findings: str = ""
+    written_impression: str = ""
 
     @property
     def has_report(self) -> bool:
         """Tell whether a cleaned report is left for the film."""
         return bool(self.findings or self.impression)
+
+    @property
+    def present(self) -> frozenset[str]:
+        """The findings that the labels call present or possible."""
+        return present_in(self.labels)
 
 
 @dataclass(frozen=True)
@@ -72,8 +94,16 @@ class Catalog:
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def label_row(manifest_row: dict[str, Any]) -> list[float | None]:
-    """Return the fourteen labels of a manifest row, whichever source they come from."""
+def label_row(manifest_row: dict[str, Any], report: Report) -> list[float | None]:
+    """Return the fourteen labels of a row: of its report where it has one, else as stated.
+
+    Reports are labelled by `engine.labeler`, so that training, thresholds and evaluation mean the
+    same by a finding; as they were written, since cleaning takes sentences out and not what the
+    film shows.
+    """
+    written = [manifest_row.get(section) or "" for section in ("findings", "impression")]
+    if report.text:
+        return list(label("\n".join(written)))
     stated: dict[str, float] = dict(manifest_row.get("chexpert") or {})
     raw = manifest_row.get("nih_label_raw")
     if raw:
@@ -92,6 +122,12 @@ def nih_labels(raw: str) -> dict[str, float]:
     return known
 
 
+def device_of(row: dict[str, Any]) -> str:
+    """Return what a row tells of its detector: modality and bits, empty if nothing."""
+    bits = (row.get("dicom") or {}).get("bits_stored")
+    return " ".join(part for part in (row.get("modality"), bits and f"{bits} bit") if part)
+
+
 def film_from_manifest(row: dict[str, Any], root: Path) -> Film:
     """Build a film from one row of ``manifest.jsonl``."""
     report = clean_report(row.get("findings"), row.get("impression"))
@@ -108,7 +144,14 @@ def film_from_manifest(row: dict[str, Any], root: Path) -> Film:
         orig_height=int(row.get("orig_height") or row["height"]),
         findings=report.findings,
         impression=report.impression,
-        labels=label_row(row),
+        labels=label_row(row, report),
+        indication=clean_section(row.get("indication")),
+        projection=row.get("view_position") or "",
+        sex=(row.get("sex") or "").upper(),
+        device=device_of(row),
+        mesh="; ".join(row.get("labels") or ()),
+        written_findings=row.get("findings") or "",
+        written_impression=row.get("impression") or "",
     )
 
 
@@ -136,13 +179,30 @@ def read_manifest(root: Path) -> Iterator[dict[str, Any]]:
 
 
 def build(root: Path) -> Catalog:
-    """Read a folder with ``manifest.jsonl`` and return its catalog.
+    """Read a folder of films in any layout of `LAYOUTS` and return its catalog.
 
     Raises
     ------
     CatalogError
-        No manifest, a patient in two splits, or more than 5 % of the rows dropped.
+        No known layout, a patient in two splits, or more than 5 % of the rows dropped.
     """
+    for pattern, build_layout in LAYOUTS:
+        if any(root.glob(pattern)):
+            return build_layout(root)
+    expected = " or ".join(pattern for pattern, _ in LAYOUTS)
+    raise CatalogError(f"no films under {root}", hint=f"the folder must hold {expected}")
+
+
+def build_mimic(root: Path) -> Catalog:
+    """Read a copy of MIMIC-CXR-JPG."""
+    # the source builds this module's films, so it can only be imported once they are defined
+    from training.sources import mimic
+
+    return mimic.build(root)
+
+
+def build_manifest(root: Path) -> Catalog:
+    """Read a folder with ``manifest.jsonl``."""
     films: list[Film] = []
     dropped: Counter[str] = Counter()
     seen: set[str] = set()
@@ -156,6 +216,13 @@ def build(root: Path) -> Catalog:
     catalog = Catalog(films, dict(dropped))
     check(catalog)
     return catalog
+
+
+LAYOUTS: tuple[tuple[str, Callable[[Path], Catalog]], ...] = (
+    ("manifest.jsonl", build_manifest),
+    ("mimic-cxr-*-metadata.csv*", build_mimic),
+)
+"""How a folder of films is recognised, and what reads it."""
 
 
 def check(catalog: Catalog) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.ndimage import affine_transform
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -21,14 +22,16 @@ from engine.guard import TURNS, VIEWS
 from engine.nets.checkpoints import Checkpoint
 from engine.nets.classifier import FilmClassifier, film_tensor
 from engine.nets.load import CLASSIFIER
-from training import checkpoints, device, loop, order
+from training import checkpoints, device, loop, order, published
 from training.catalog import Film
-from training.config import Recipe
+from training.config import ClassifierSection, Recipe
 from training.distractors import distractor
 from training.losses import masked_bce
 
-OTHER_SHARE = 0.2
-SPOILT_SHARE = 0.35
+OTHER_SHARE = 0.12
+SPOILT_SHARE = 0.2
+MAX_TILT, MAX_ZOOM, MAX_SHIFT = 8.0, 0.12, 12.0
+WARMUP_STEPS = 100
 OTHER = VIEWS.index("other")
 
 
@@ -47,18 +50,33 @@ class FilmBatch:
         return FilmBatch(*(getattr(self, field.name).to(where) for field in fields(self)))
 
 
-def label_matrix(films: list[Film]) -> NDArray[np.float32]:
-    """Return labels [N, 14] with NaN where a finding is not mentioned."""
-    rows = [[np.nan if v is None else v for v in film.labels] for film in films]
-    return np.asarray(rows, dtype=np.float32).reshape(len(films), len(FINDINGS))
+def label_matrix(films: list[Film], settings: ClassifierSection) -> NDArray[np.float32]:
+    """Return labels [N, 14]: 1, 0, NaN where nothing is known.
+
+    A report that does not mention a finding says nothing, or says that it is absent, as the
+    recipe has it; so for a finding that it calls possible.
+    """
+    silence = 0.0 if settings.unmentioned == "absent" else np.nan
+    doubt = 1.0 if settings.uncertain == "present" else np.nan
+    labels = np.full((len(films), len(FINDINGS)), np.nan, dtype=np.float32)
+    for row, film in enumerate(films):
+        unsaid = silence if film.has_report else np.nan
+        meaning = {None: unsaid, -1.0: doubt, 0.0: 0.0, 1.0: 1.0}
+        if any(value is not None for value in film.labels):
+            labels[row] = [meaning[value] for value in film.labels]
+    return labels
 
 
 def jitter(rng: np.random.Generator, film: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Vary brightness and framing a little, as detectors and radiographers do."""
+    """Vary brightness, and turn, scale and shift a little, as detectors and radiographers do."""
+    angle = np.deg2rad(rng.uniform(-MAX_TILT, MAX_TILT))
+    scale = float(np.exp(rng.uniform(-MAX_ZOOM, MAX_ZOOM)))
+    turned = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) / scale
+    centre = (np.array(film.shape) - 1) / 2
+    offset = centre - turned @ centre + rng.uniform(-MAX_SHIFT, MAX_SHIFT, 2)
+    moved = affine_transform(film.astype(np.float32), turned, offset, order=1, mode="nearest")
     gamma = float(np.exp(rng.normal(0, 0.25)))
-    shift = rng.integers(-12, 13, 2)
-    moved = np.roll(film, tuple(shift), axis=(0, 1))
-    return (255.0 * (moved / 255.0) ** gamma).astype(np.uint8)
+    return (255.0 * (moved.clip(0, 255) / 255.0) ** gamma).astype(np.uint8)
 
 
 def spoil(rng: np.random.Generator, film: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], int, bool]:
@@ -119,17 +137,28 @@ def losses(classifier: FilmClassifier, batch: FilmBatch, where: torch.device) ->
     }
 
 
+def fresh_classifier(settings: ClassifierSection) -> FilmClassifier:
+    """Return a classifier as training starts it: random, or on published weights."""
+    made = FilmClassifier(settings.backbone)
+    if settings.weights is not None:
+        made.backbone.load_published(published.read(settings.weights, settings.weights_sha256))
+    return made
+
+
 class ClassifierLoop:
     """One AdamW run over the training films."""
 
     def __init__(self, recipe: Recipe, films: list[Film], images: NDArray[np.uint8]) -> None:
         self.recipe, self.films, self.images = recipe, films, images
-        self.labels = label_matrix(films)
+        self.labels = label_matrix(films, recipe.classifier)
         self.train_rows = np.flatnonzero([film.split == "train" for film in films])
         torch.manual_seed(recipe.seed)
         self.device = device.best()
-        self.classifier = FilmClassifier(recipe.classifier.width).to(self.device)
-        self.optimizer = torch.optim.AdamW(self.classifier.parameters(), weight_decay=0.02)
+        fresh = device.channels_last(fresh_classifier(recipe.classifier), self.device)
+        self.classifier = fresh.train()
+        self.optimizer = torch.optim.AdamW(
+            self.classifier.parameters(), weight_decay=recipe.classifier.weight_decay
+        )
 
     def parts(self) -> dict[str, dict[str, Tensor]]:
         """Return weights and optimizer state."""
@@ -149,7 +178,7 @@ class ClassifierLoop:
         picks = order.batch_rows(len(self.train_rows), settings.batch_size, self.recipe.seed, step)
         rng = np.random.default_rng([self.recipe.seed, step])
         batch = make_batch(self.images, self.films, self.labels, self.train_rows[picks], rng)
-        factor = loop.cosine(step, settings.steps, warmup=50)
+        factor = loop.cosine(step, settings.steps, warmup=WARMUP_STEPS, floor=0.01)
         loop.set_learning_rate(self.optimizer, settings.learning_rate * factor)
         parts = losses(self.classifier, batch, self.device)
         self.optimizer.zero_grad()

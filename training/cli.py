@@ -12,9 +12,12 @@ from rich.console import Console
 from rich.table import Table
 
 from engine.errors import CxrError
+from engine.nets.load import SFT2, TOKENIZER2
 from training import config
-from training.evaluate.conditioning import evaluate_conditioning
+from training.evaluate import cli as evaluate_cli
+from training.evaluate import rexrank
 from training.stages import Run
+from training.vqa import cli as vqa_cli
 
 Verb = Callable[[Run, argparse.Namespace], None]
 FILMS = Path("../shared/data/cxr")
@@ -39,9 +42,9 @@ def classifier(run: Run, options: argparse.Namespace) -> None:
     run.train_classifier()
 
 
-def findings(run: Run, options: argparse.Namespace) -> None:
-    """Refit the findings head of the classifier."""
-    run.fit_findings()
+def calibrate(run: Run, options: argparse.Namespace) -> None:
+    """Calibrate the classifier's probabilities on val."""
+    run.calibrate()
 
 
 def tokenizer(run: Run, options: argparse.Namespace) -> None:
@@ -49,14 +52,24 @@ def tokenizer(run: Run, options: argparse.Namespace) -> None:
     run.train_tokenizer()
 
 
+def tokenizer2(run: Run, options: argparse.Namespace) -> None:
+    """Fit the VQ-GAN further, second pass."""
+    run.train_tokenizer(TOKENIZER2)
+
+
 def encode(run: Run, options: argparse.Namespace) -> None:
     """Encode the films that have a report."""
-    run.encode()
+    run.encode(vqa_cli.cluster(options))
 
 
 def sft(run: Run, options: argparse.Namespace) -> None:
-    """Tune the language model."""
+    """Tune the language model, stage one."""
     run.train_language_model(options.base)
+
+
+def sft2(run: Run, options: argparse.Namespace) -> None:
+    """Tune the language model further, stage two."""
+    run.train_language_model(options.base, SFT2)
 
 
 def everything(run: Run, options: argparse.Namespace) -> None:
@@ -64,30 +77,28 @@ def everything(run: Run, options: argparse.Namespace) -> None:
     if not (run.run_dir / "images.npy").is_file():
         catalog(run, options)
     classifier(run, options)
-    findings(run, options)
+    calibrate(run, options)
     tokenizer(run, options)
+    if run.recipe.tokenizer2 is not None:
+        tokenizer2(run, options)
     if not (run.run_dir / "codes.npy").is_file():
         encode(run, options)
+    if not (run.run_dir / "vqa.parquet").is_file():
+        run.make_questions()
     sft(run, options)
-
-
-def evaluate(run: Run, options: argparse.Namespace) -> None:
-    """Measure whether reports depend on the film and drawings on their prompt."""
-    found = evaluate_conditioning(run, options.bundle, options.limit, options.drawings)
-    table = Table("figure", "value", "95 % CI", "n")
-    for name, figure in found.items():
-        interval = f"{figure.low:.4f} … {figure.high:.4f}"
-        table.add_row(name, f"{figure.value:.4f}", interval, str(figure.count))
-    Console().print(table)
+    if run.recipe.sft2 is not None:
+        sft2(run, options)
 
 
 VERBS: dict[str, Verb] = {
     "catalog": catalog,
     "classifier": classifier,
-    "findings": findings,
+    "calibrate": calibrate,
     "tokenizer": tokenizer,
+    "tokenizer2": tokenizer2,
     "encode": encode,
     "sft": sft,
+    "sft2": sft2,
     "all": everything,
 }
 
@@ -97,14 +108,17 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="cxr-train", description=__doc__)
     verbs = top.add_subparsers(dest="verb", required=True)
     for name, verb in VERBS.items():
-        common(verbs.add_parser(name, help=verb.__doc__)).set_defaults(call=verb)
+        added = common(verbs.add_parser(name, help=verb.__doc__))
+        added.set_defaults(call=verb)
+        if verb in (encode, everything):
+            vqa_cli.clustered(added)
+    vqa_cli.add_verbs(verbs, common)
     evaluation = verbs.add_parser("evaluate", help="measure a trained run")
     measures = evaluation.add_subparsers(dest="measure", required=True)
-    conditioning = common(measures.add_parser("conditioning", help=evaluate.__doc__))
-    conditioning.add_argument("--bundle", type=Path, help="bundle to measure (default: demo)")
-    conditioning.add_argument("--limit", type=int, default=0, help="films at most (0: all)")
-    conditioning.add_argument("--drawings", type=int, default=120, help="films to draw")
-    conditioning.set_defaults(call=evaluate)
+    evaluate_cli.add_verbs(measures, common)
+    vqa_cli.add_measure(measures, common)
+    inference = verbs.add_parser("inference", help="report on the studies of a ReXrank file")
+    rexrank.add_arguments(inference)
     return top
 
 
@@ -125,6 +139,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.threads:
         torch.set_num_threads(options.threads)
     try:
+        if options.verb == "inference":
+            return rexrank.infer(options)
         recipe = config.load(options.recipe, options.set)
         options.call(Run(recipe, options.run), options)
     except CxrError as fault:

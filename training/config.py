@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from engine.nets.vqgan import VqganConfig
 from engine.pixels import Transform
@@ -35,38 +36,73 @@ class TransformSection(Section):
 
 
 class ClassifierSection(Section):
-    """The film classifier: guard, perceptual features and yardstick."""
+    """The film classifier: guard, clinical features and yardstick.
 
-    width: int = 32
-    steps: int = 1200
+    ``weights`` names a published file, by path or inside an installed package, with its hash.
+    ``unmentioned`` says what silence in a report means for a finding.
+    """
+
+    backbone: Literal["densenet121", "efficientnet_lite0"] = "densenet121"
+    weights: str | None = None
+    weights_sha256: str = ""
+    unmentioned: Literal["unknown", "absent"] = "unknown"
+    uncertain: Literal["unknown", "present"] = "unknown"
+    steps: int = 12_000
     batch_size: int = 32
-    learning_rate: float = 2e-3
+    learning_rate: float = 5e-4
+    weight_decay: float = 0.02
     checkpoint_every: int = 200
 
 
-class TokenizerSection(Section):
-    """The VQ-GAN: sizes, loss weights and schedule."""
+SIZES = VqganConfig()
 
-    in_channels: int = 1
-    patch: int = 1
-    channels: int = 128
-    channel_mult: tuple[int, ...] = (1, 1, 2, 2, 4)
-    num_res_blocks: int = 2
-    z_channels: int = 256
-    num_groups: int = 32
-    code_dim: int = 256
-    quantizer: Literal["vq", "ema"] = "vq"
-    beta: float = 0.25
-    legacy_beta: bool = False
+
+class TokenizerSection(Section):
+    """The VQ-GAN: sizes, loss weights and schedule.
+
+    ``clinical_weight`` weighs the squared distance of the classifier's pooled features (arXiv
+    2305.11490, section 3.2); ``perceptual_weights`` names VGG-16 weights for LPIPS, without which
+    the classifier's maps serve; ``init`` names a taming-transformers checkpoint to start from. A
+    second pass may keep every code as it is and train the decoder alone.
+    """
+
+    in_channels: int = SIZES.in_channels
+    patch: int = SIZES.patch
+    channels: int = SIZES.channels
+    channel_mult: tuple[int, ...] = SIZES.channel_mult
+    num_res_blocks: int = SIZES.num_res_blocks
+    z_channels: int = SIZES.z_channels
+    num_groups: int = SIZES.num_groups
+    code_dim: int = SIZES.code_dim
+    quantizer: Literal["vq", "ema", "fsq"] = "vq"
+    beta: float = SIZES.beta
+    legacy_beta: bool = SIZES.legacy_beta
+    fsq_levels: tuple[int, ...] = SIZES.fsq_levels
+    trained: Literal["all", "decoder"] = "all"
+    init: str | None = None
+    init_sha256: str = ""
+    perceptual_weights: str | None = None
+    perceptual_sha256: str = ""
     discriminator_channels: int = 64
     discriminator_start: int = 10_000
     discriminator_weight: float = 0.8
     perceptual_weight: float = 1.0
+    clinical_weight: float = 0.0
     codebook_weight: float = 1.0
     steps: int = 590_000
     batch_size: int = 2
     learning_rate: float = 4.5e-6
     checkpoint_every: int = 1000
+
+    @model_validator(mode="after")
+    def grid_fits(self) -> Self:
+        """Refuse an FSQ grid of other dimension than the code, or of more points than codes."""
+        if self.quantizer == "fsq":
+            if len(self.fsq_levels) != self.code_dim:
+                raise ValueError(f"{len(self.fsq_levels)} fsq_levels want code_dim to be the same")
+            if math.prod(self.fsq_levels) > SIZES.num_codes:
+                raise ValueError(f"fsq_levels make more than {SIZES.num_codes} codes")
+        return self
 
     def net(self) -> VqganConfig:
         """Return the network's sizes."""
@@ -74,20 +110,48 @@ class TokenizerSection(Section):
         return VqganConfig(**{name: getattr(self, name) for name in names})
 
 
-class SftSection(Section):
-    """Instruction tuning of the language model."""
+class BaseSection(Section):
+    """The pretrained language model and what is kept of it."""
 
-    base: str = "databricks/dolly-v2-3b"
+    model: str = "databricks/dolly-v2-3b"
     gguf_file: str | None = None
     keep_layers: tuple[int, ...] | None = None
     max_vocabulary: int | None = None
     init_image_rows: Literal["random", "codebook"] = "random"
+    prompt_version: str = "alpaca-1"
+
+
+class LoraSection(Section):
+    """Low-rank adapters (arXiv 2106.09685); embeddings and head are trained whole beside them."""
+
+    rank: int = 16
+    alpha: int = 32
+    dropout: float = 0.0
+
+
+class SftSection(Section):
+    """One stage of instruction tuning: which rows, in which shares, and how they are learned.
+
+    ``target`` is the part of a report that is written and drawn from; ``directions`` tells whether
+    a film serves as input and as output or, as published, as one of the two for good;
+    ``abnormal_share`` is how often a film with a finding is picked; ``hints`` how often a prompt
+    names the likely findings. ``batch_size`` is global: all processes and ``accumulation`` parts of
+    a step together.
+    """
+
     mixture: dict[str, float] = Field(
-        default_factory=lambda: {"report": 0.4, "draw": 0.4, "text": 0.2}
+        default_factory=lambda: {"report": 0.3, "draw": 0.3, "vqa": 0.2, "text": 0.2}
     )
+    target: Literal["report", "findings", "impression"] = "report"
+    views: Literal["frontal", "all"] = "frontal"
+    earliest_only: bool = False
+    directions: Literal["both", "one"] = "both"
+    abnormal_share: float | None = Field(None, ge=0, le=1)
+    label_films: bool = False
+    hints: float = Field(0.0, ge=0, le=1)
+    text_file: Path | None = None
     image_token_weight: float = 1.0
     drop_prompt: float = 0.0
-    prompt_version: str = "alpaca-1"
     max_length: int = 2048
     rows_per_line: int = 1
     steps: int = 76_000
@@ -97,11 +161,28 @@ class SftSection(Section):
     warmup_steps: int = 50
     schedule: Literal["constant_with_warmup", "cosine"] = "constant_with_warmup"
     weight_decay: float = 0.0
+    lora: LoraSection | None = None
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    activation_checkpointing: bool = False
     checkpoint_every: int = 500
 
 
+class VqaSection(Section):
+    """How a language model is asked for questions on reports.
+
+    ``allow_remote`` lets ``--model`` name an endpoint (http or https); reports then leave this
+    machine, which the licence of most report collections forbids.
+    """
+
+    num_pairs: int = Field(5, ge=1, le=20)
+    max_new_tokens: int = 1024
+    batch_size: int = 8
+    studies_per_chunk: int = Field(64, ge=1)
+    allow_remote: bool = False
+
+
 class Recipe(Section):
-    """One run from films to checkpoint."""
+    """One run from films to checkpoint; ``tokenizer2`` and ``sft2`` are second passes, if any."""
 
     name: str
     seed: int = 1234
@@ -109,7 +190,19 @@ class Recipe(Section):
     transform: TransformSection = TransformSection()
     classifier: ClassifierSection = ClassifierSection()
     tokenizer: TokenizerSection = TokenizerSection()
+    tokenizer2: TokenizerSection | None = None
+    base: BaseSection = BaseSection()
     sft: SftSection = SftSection()
+    sft2: SftSection | None = None
+
+    @model_validator(mode="after")
+    def passes_agree(self) -> Recipe:
+        """Refuse a second tokenizer pass whose network is not the first's."""
+        if self.tokenizer2 is not None and self.tokenizer2.net() != self.tokenizer.net():
+            raise ValueError("tokenizer2 must have the sizes of tokenizer (or be null)")
+        return self
+
+    vqa: VqaSection = VqaSection()
 
 
 def find(name: str) -> Path:
@@ -129,7 +222,8 @@ def apply_override(values: dict[str, Any], override: str) -> None:
         raise RecipeError(f"override without a value: {override}", hint="write section.key=value")
     *parents, key = path.split(".")
     for parent in parents:
-        values = values.setdefault(parent, {})
+        values[parent] = values.get(parent) or {}
+        values = values[parent]
     values[key] = yaml.safe_load(text)
 
 

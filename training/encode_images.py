@@ -21,23 +21,40 @@ BATCH = 32
 
 
 @torch.no_grad()
+def codes_of(model: Vqgan, films: NDArray[np.uint8]) -> NDArray[np.int16]:
+    """Return the codes int16 [N, 256] of films uint8 [N, 256, 256], in float32, batch by batch.
+
+    Runs where the model lies. Batches start at the first film, so the same films in the same order
+    meet the same kernels, whoever calls.
+    """
+    device = next(model.parameters()).device
+    codes = np.empty((len(films), CODES_PER_IMAGE), dtype=np.int16)
+    for start in range(0, len(films), BATCH):
+        tensors = film_tensor(np.asarray(films[start : start + BATCH])).to(device)
+        found = model.encode(tensors.expand(-1, model.config.in_channels, -1, -1))
+        codes[start : start + BATCH] = found.cpu().numpy().astype(np.int16)
+    return codes
+
+
 def encode(
     model: Vqgan, images: NDArray[np.uint8], rows: NDArray[np.int64], path: Path
 ) -> NDArray[np.int16]:
     """Encode the films ``images[rows]`` (uint8) in float32 and write all codes to ``path``."""
     codes = np.full((len(images), CODES_PER_IMAGE), -1, dtype=np.int16)
-    channels = model.config.in_channels
     with bar("encode", len(rows)) as progress:
         for start in range(0, len(rows), BATCH):
             picked = rows[start : start + BATCH]
-            films = film_tensor(np.asarray(images[picked]))
-            found = model.encode(films.expand(-1, channels, -1, -1))
-            codes[picked] = found.numpy().astype(np.int16)
+            codes[picked] = codes_of(model, images[picked])
             progress.advance(progress.task_ids[0], len(picked))
+    write(codes, path)
+    return codes
+
+
+def write(codes: NDArray[np.int16], path: Path) -> None:
+    """Write the codes of a catalog aside and rename them."""
     partial = path.with_suffix(".partial.npy")
     np.save(partial, codes)
     partial.replace(path)
-    return codes
 
 
 def read(path: Path, num_films: int) -> NDArray[np.int16]:

@@ -5,7 +5,9 @@
     CxrError
     └── TrainingError
         ├── RecipeError
-        └── CatalogError
+        ├── CatalogError
+        ├── VqaError
+        └── JobError
 """
 
 from __future__ import annotations
@@ -23,3 +25,11 @@ class RecipeError(TrainingError):
 
 class CatalogError(TrainingError):
     """The catalog of films cannot be built or read."""
+
+
+class VqaError(TrainingError):
+    """The table of questions cannot be made or read."""
+
+
+class JobError(TrainingError):
+    """A bulk job cannot be started or finished."""

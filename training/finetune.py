@@ -1,105 +1,129 @@
 """Instruction tuning: causal cross-entropy on responses, packed rows, exact resume.
 
 The loop is the project's own rather than a trainer's because three stages share one resume
-mechanism, and because the trainers at hand write checkpoints that a kill can tear and reload a
-GPT-NeoX head silently wrong.
+mechanism, because the trainers at hand write checkpoints that a kill can tear and reload a GPT-NeoX
+head silently wrong, and because sharding through them cannot be tested on a CPU.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from engine.nets.checkpoints import Checkpoint
-from engine.nets.load import SFT, TOKENIZER_FILE, load_untied, untied
-from engine.vocabulary import Vocabulary
-from training import checkpoints, device, loop
+from engine.nets.load import TOKENIZER_FILE, load_untied, untied
+from training import device, loop, lora, order
 from training.base import BaseModel
-from training.config import Recipe
-from training.instructions import IGNORED
-from training.mixture import Mixture, Packed
+from training.config import Recipe, SftSection
+from training.mixture import Mixture
+from training.parallel import World, world
+from training.placement import Copied, Placement, Sharded
+from training.supervised import Supervised, tensors
+
+PREFIX = "causal."
 
 
-def supervised_loss(
-    model: Any, batch: Packed, vocabulary: Vocabulary, image_weight: float
-) -> Tensor:
-    """Weighted mean cross-entropy [nats] over the response tokens of a packed batch.
-
-    Logits are computed only where a label stands. Packed rows attend only to themselves: positions
-    that restart at zero give the model a block-diagonal mask. A row alone on its line needs none
-    but the causal one, padding being on the right, and that path is several times faster.
-    """
-    positions = None
-    if batch.is_packed:
-        positions = torch.from_numpy(batch.position_ids).to(model.device)
-    hidden = model.model(
-        input_ids=torch.from_numpy(batch.input_ids).to(model.device),
-        position_ids=positions,
-        use_cache=False,
-    ).last_hidden_state
-    labels = torch.from_numpy(batch.labels)[:, 1:].to(model.device)
-    taken = labels != IGNORED
-    targets = labels[taken]
-    logits = model.get_output_embeddings()(hidden[:, :-1][taken])
-    losses = F.cross_entropy(logits.float(), targets, reduction="none")
-    weights = torch.where(targets >= vocabulary.num_text, image_weight, 1.0)
-    return (losses * weights).sum() / weights.sum()
+def trainable(base: BaseModel, settings: SftSection) -> Supervised:
+    """Return the model as a stage trains it: whole or through adapters, ready for its loss."""
+    causal: Any = base.model
+    if settings.activation_checkpointing:
+        causal.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    if settings.lora is not None:
+        causal.enable_input_require_grads()
+        causal = lora.adapt(causal, settings.lora)
+    return Supervised(causal, base.vocabulary, settings.image_token_weight)
 
 
+def decoder_layers(net: Supervised) -> list[torch.nn.Module]:
+    """Return the repeated blocks, the units of sharding."""
+    return list(net.plain.base_model.layers)
+
+
+def make_optimizer(net: torch.nn.Module, weight_decay: float) -> torch.optim.AdamW:
+    """Return AdamW; vectors (norms and biases) do not decay."""
+    learned = [p for p in net.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in learned if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in learned if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, betas=(0.9, 0.95))
+
+
+@dataclass
 class SftLoop:
-    """One AdamW run over a mixture."""
+    """One AdamW run over a mixture, on one process or several."""
 
-    def __init__(self, recipe: Recipe, base: BaseModel, mixture: Mixture) -> None:
-        self.recipe, self.settings = recipe, recipe.sft
-        self.model: Any
-        self.vocabulary, self.mixture = base.vocabulary, mixture
+    recipe: Recipe
+    base: BaseModel
+    mixture: Mixture
+    world: World
+
+    def __post_init__(self) -> None:
+        """Place the model and give it an optimizer."""
+        self.settings = self.mixture.builder.settings
         self.device = device.best()
-        self.model = base.model.to(self.device)  # type: ignore[arg-type]
-        self.model.train()
-        decayed = [p for p in self.model.parameters() if p.ndim > 1]
-        plain = [p for p in self.model.parameters() if p.ndim <= 1]
-        self.optimizer = torch.optim.AdamW(
-            [
-                {"params": decayed, "weight_decay": self.settings.weight_decay},
-                {"params": plain, "weight_decay": 0.0},
-            ],
-            betas=(0.9, 0.95),
-        )
+        self.net = trainable(self.base, self.settings).to(self.device).train()
+        self.placement: Placement = self.placed()
+        self.optimizer = make_optimizer(self.placement.net, self.settings.weight_decay)
+
+    def placed(self) -> Placement:
+        """Return the model where the recipe wants it."""
+        if self.world.size > 1 and self.settings.parallel == "fsdp":
+            return Sharded(self.net, decoder_layers(self.net), self.recipe.precision)
+        return Copied(self.net, self.world)
 
     def parts(self) -> dict[str, dict[str, Tensor]]:
-        """Return weights (a tied head only once) and optimizer state."""
-        return {
-            "model": untied(self.model),
-            "optimizer": checkpoints.flatten_optimizer(self.optimizer),
-        }
+        """Return weights as any loader wants them, what resuming needs, and optimizer state."""
+        optimizer = self.placement.optimizer_state(self.optimizer)
+        if self.settings.lora is not None:
+            folded = untied(lora.merged(self.net.causal))
+            adapters = lora.trained(self.net.causal)
+            return {"model": folded, "adapters": adapters, "optimizer": optimizer}
+        state = self.placement.weights()
+        whole = {key.removeprefix(PREFIX): value for key, value in state.items()}
+        return {"model": untied(self.base.model, whole), "optimizer": optimizer}
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Take up weights and optimizer state; every tensor must find its place."""
-        load_untied(self.model, checkpoint.part("model"))
-        checkpoints.restore_optimizer(self.optimizer, checkpoint.part("optimizer"))
+        if self.settings.lora is not None:
+            lora.restore(self.net.causal, checkpoint.part("adapters"))
+        elif isinstance(self.placement, Sharded):
+            state = {PREFIX + key: value for key, value in checkpoint.part("model").items()}
+            self.placement.load_weights(state)
+        else:
+            load_untied(self.base.model, checkpoint.part("model"))
+        self.placement.load_optimizer_state(self.optimizer, checkpoint.part("optimizer"))
 
     def step(self, step: int) -> dict[str, float]:
-        """Do one optimiser step over ``accumulation`` packed batches."""
+        """Do one optimiser step over this process's share of the global batch."""
         settings = self.settings
         loop.set_learning_rate(self.optimizer, settings.learning_rate * self.factor(step))
+        numbers = np.asarray(self.mixture.numbers(step), dtype=np.int64)
+        mine = order.rank_rows(numbers, self.world.rank, self.world.size)
+        batches = self.mixture.batches(mine.tolist(), settings.accumulation)
+        parts = [tensors(batch, self.device) for batch in batches]
+        weight = self.world.total(torch.stack([self.net.weight_of(p[1]) for p in parts]).sum())
         self.optimizer.zero_grad()
-        total = 0.0
-        for part in range(settings.accumulation):
-            number = step * settings.accumulation + part
-            batch = self.mixture.batch(number, settings.batch_size, settings.max_length)
-            with device.autocast(self.device, self.recipe.precision):
-                loss = supervised_loss(
-                    self.model, batch, self.vocabulary, settings.image_token_weight
-                )
-            (loss / settings.accumulation).backward()
-            total += loss.item() / settings.accumulation
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        losses = [self.backward(part, weight) for part in parts]
+        norm = torch.nn.utils.clip_grad_norm_(self.placement.net.parameters(), 1.0)
         self.optimizer.step()
-        return {"loss": total, "grad_norm": norm.item()}
+        loss = self.world.total(torch.stack(losses).sum())
+        return {"loss": loss.item(), "grad_norm": float(whole(norm))}
+
+    def backward(self, part: tuple[Tensor, Tensor, Tensor | None], weight: Tensor) -> Tensor:
+        """Add a part's gradients; return its share of the mean loss.
+
+        Wrappers average gradients over processes; the factor turns that into the sum it must be.
+        """
+        with device.autocast(self.device, self.recipe.precision):
+            loss = self.placement.call(*part) / weight
+        (loss * self.world.size).backward()
+        return loss.detach()
 
     def factor(self, step: int) -> float:
         """Return the learning-rate factor of a step."""
@@ -109,11 +133,22 @@ class SftLoop:
         return min(1.0, (step + 1) / settings.warmup_steps)
 
 
+def whole(value: Tensor) -> Tensor:
+    """Return a tensor that may be sharded as a plain one."""
+    gather = getattr(value, "full_tensor", None)
+    return gather() if gather is not None else value
+
+
 def train(
-    recipe: Recipe, base: BaseModel, mixture: Mixture, run_dir: Path, stamp: dict[str, Any]
+    recipe: Recipe,
+    base: BaseModel,
+    mixture: Mixture,
+    run_dir: Path,
+    stage: str,
+    stamp: dict[str, Any],
 ) -> None:
-    """Tune the base model on a mixture, resuming where a run was killed."""
-    stage_dir = run_dir / SFT
+    """Tune a model on a mixture as ``stage``, resuming where a run was killed."""
+    stage_dir = run_dir / stage
     stage_dir.mkdir(parents=True, exist_ok=True)
     base.tokenizer.save(str(stage_dir / TOKENIZER_FILE))
     values = {
@@ -121,6 +156,7 @@ def train(
         "vocabulary": base.vocabulary.as_json(),
         "architecture": base.model.config.to_dict(),
     }
-    settings = recipe.sft
-    fit = SftLoop(recipe, base, mixture)
-    loop.run(fit, run_dir, SFT, settings.steps, settings.checkpoint_every, values)
+    settings = mixture.builder.settings
+    with world() as peers:
+        fit = SftLoop(recipe, base, mixture, peers)
+        loop.run(fit, run_dir, stage, settings.steps, settings.checkpoint_every, values, peers)

@@ -1,24 +1,29 @@
 """Instruction rows: what the language model is shown, and which of it carries loss.
 
 A row is a prompt and a response; only the response is learned (arXiv 2305.11490, section 3.3), its
-end mark included. Four tasks: report from film, film from report, question on a film, text alone.
+end mark included. Four published tasks: report from film, film from report, question on a film,
+text alone; and a fifth that teaches what a line of likely findings means, report from such a line.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.findings import FINDINGS
+from engine import hints
+from engine.labeler import label
 from engine.prompts import DRAW_INSTRUCTIONS, REPORT_INSTRUCTIONS, PromptBuilder
-from training.catalog import Film
-from training.glossary import GLOSSARY
+from training.catalog import Film, present_in
+from training.config import SftSection
 from training.sections import Report
+from training.texts import Exchange
 
 IGNORED = -100
+MISSED_HINT, FALSE_HINT = 0.05, 0.005
+"""How often a hint errs in training, so that the model keeps looking at the film."""
 
 
 @dataclass(frozen=True)
@@ -38,73 +43,111 @@ def make_row(prompt: Sequence[int], response: Sequence[int]) -> Row:
     return Row([*prompt, *response], [IGNORED] * len(prompt) + list(response))
 
 
+def told(film: Film, target: str) -> str:
+    """Return the text that is written from a film and that it is drawn from.
+
+    A film without a report is described by its labels, in the words of an impression.
+    """
+    if not film.has_report:
+        return f"Impression: {spoken_list(sorted(film.present))}."
+    wanted = {
+        "report": Report(film.findings, film.impression).text,
+        "findings": film.findings,
+        "impression": film.impression,
+    }
+    return wanted[target]
+
+
+def spoken_list(names: Sequence[str]) -> str:
+    """Return names as running text: "Edema, pneumonia and pleural effusion"."""
+    *most, last = [name.lower() for name in names]
+    text = f"{', '.join(most)} and {last}" if most else last
+    return text[:1].upper() + text[1:]
+
+
 @dataclass(frozen=True)
 class RowBuilder:
-    """Builds rows of every task for films whose codes are known."""
+    """Builds rows of every task for films whose codes are known.
+
+    ``questions`` holds, by film, the rows of the VQA table; ``texts`` what is asked without a film.
+    """
 
     prompts: PromptBuilder
     films: list[Film]
     codes: NDArray[np.int16]
-    drop_prompt: float = 0.0
+    settings: SftSection = field(default_factory=SftSection)
+    questions: Mapping[int, Sequence[tuple[str, str]]] = field(default_factory=dict)
+    texts: Sequence[Exchange] = ()
 
     def report(self, film: int, rng: np.random.Generator) -> Row:
         """Film -> its report."""
         instruction = str(rng.choice(REPORT_INSTRUCTIONS))
-        prompt = self.prompts.about_image(instruction, self.codes[film].tolist())
-        return make_row(prompt, self.spoken(self.text_of(film)))
+        text = told(self.films[film], self.settings.target)
+        return make_row(self.about(film, instruction, rng), self.spoken(text))
+
+    def compose(self, film: int, rng: np.random.Generator) -> Row:
+        """Likely findings alone -> the report that they make: short rows, no film in them."""
+        instruction = str(rng.choice(REPORT_INSTRUCTIONS))
+        prompt = self.prompts.about_text(instruction, hints.line(self.hinted(film, rng)))
+        return make_row(prompt, self.spoken(told(self.films[film], self.settings.target)))
 
     def draw(self, film: int, rng: np.random.Generator) -> Row:
         """Report -> its film; now and then without the report, for guidance at inference."""
         instruction = str(rng.choice(DRAW_INSTRUCTIONS))
-        text = "" if rng.random() < self.drop_prompt else self.text_of(film)
+        unprompted = rng.random() < self.settings.drop_prompt
+        text = "" if unprompted else told(self.films[film], self.settings.target)
         prompt = self.prompts.about_text(instruction, text)
         image = self.prompts.vocabulary.image(self.codes[film].tolist())
         return make_row(prompt, [*image, self.prompts.vocabulary.end_id])
 
     def question(self, film: int, rng: np.random.Generator) -> Row:
-        """Question on a film -> the answer that its labels give."""
-        known = [i for i, v in enumerate(self.films[film].labels) if v in (0.0, 1.0) and i > 0]
-        if not known:
-            return self.report(film, rng)
-        present = [i for i in known if self.films[film].labels[i] == 1.0]
-        pool = present if present and rng.random() < 0.5 else known
-        index = int(rng.choice(pool))
-        name = FINDINGS[index].lower()
-        answer = presence_answer(name, self.films[film].labels[index] == 1.0)
-        prompt = self.prompts.about_image(f"Does the film show {name}?", self.codes[film].tolist())
-        return make_row(prompt, self.spoken(answer))
+        """Question on a film -> its answer."""
+        rows = self.questions[film]
+        question, answer = rows[int(rng.integers(len(rows)))]
+        return make_row(self.about(film, question, rng), self.spoken(answer))
 
     def text(self, film: int, rng: np.random.Generator) -> Row:
-        """Text alone: an impression from findings, or an entry of the glossary."""
+        """Text alone: an impression from findings, or an exchange of the text set."""
         case = self.films[film]
-        if case.findings and case.impression and rng.random() < 0.6:
+        if not self.texts or (case.findings and case.impression and rng.random() < 0.4):
             prompt = self.prompts.about_text(
                 "Write the impression that follows from these findings.", case.findings
             )
             return make_row(prompt, self.spoken(case.impression))
-        term, meaning = GLOSSARY[int(rng.integers(len(GLOSSARY)))]
-        prompt = self.prompts.about_text(f"Explain the term {term} in one sentence.")
-        return make_row(prompt, self.spoken(meaning))
+        chosen = self.texts[int(rng.integers(len(self.texts)))]
+        prompt = self.prompts.about_text(chosen.instruction, chosen.context)
+        return make_row(prompt, self.spoken(chosen.response))
+
+    def about(self, film: int, instruction: str, rng: np.random.Generator) -> list[int]:
+        """Return the prompt of an instruction on a film, with or without likely findings."""
+        hinted = rng.random() < self.settings.hints
+        context = hints.line(self.hinted(film, rng)) if hinted else ""
+        return self.prompts.about_image(instruction, self.codes[film].tolist(), context)
+
+    def hinted(self, film: int, rng: np.random.Generator) -> frozenset[str]:
+        """Return the findings that a film's text tells, nearly right, as a classifier is.
+
+        Of its text, not of its labels: what cleaning took out of a report cannot be written.
+        """
+        case = self.films[film]
+        present = case.present
+        if case.has_report:
+            present = present_in(label(told(case, self.settings.target)))
+        rates = {name: MISSED_HINT if name in present else FALSE_HINT for name in hints.NAMES}
+        return frozenset(
+            name for name, rate in rates.items() if (name in present) != (rng.random() < rate)
+        )
 
     def spoken(self, text: str) -> list[int]:
         """Return the ids of a text answer with its end mark."""
         return [*self.prompts.text_ids(text), self.prompts.vocabulary.end_id]
 
-    def text_of(self, film: int) -> str:
-        """Return the cleaned report of a film."""
-        case = self.films[film]
-        return Report(case.findings, case.impression).text
-
     def tasks(self) -> dict[str, Callable[[int, np.random.Generator], Row]]:
         """Return the tasks that a mixture may name."""
         return {
             "report": self.report,
+            "compose": self.compose,
             "draw": self.draw,
             "vqa": self.question,
             "text": self.text,
         }
-
-
-def presence_answer(name: str, present: bool) -> str:
-    """Return the sentence that answers a question on presence."""
-    return f"Yes, there is {name}." if present else f"No, there is no {name}."

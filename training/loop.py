@@ -17,7 +17,10 @@ from torch import Tensor
 
 from engine.nets.checkpoints import Checkpoint, latest
 from training import checkpoints
-from training.progress import RunLog
+from training.parallel import World
+from training.progress import RunLog, Silence
+
+ALONE = World()
 
 
 class Loop(Protocol):
@@ -51,20 +54,26 @@ def run(
     num_steps: int,
     checkpoint_every: int,
     stamp: dict[str, Any],
+    world: World = ALONE,
 ) -> None:
-    """Train from the newest checkpoint (or from nothing) to ``num_steps``."""
+    """Train from the newest checkpoint (or from nothing) to ``num_steps``.
+
+    Of several processes the first writes log and checkpoints; all help to gather what is saved.
+    """
     stage_dir = run_dir / stage
     found = latest(stage_dir)
     if found is not None:
         loop.restore(found)
         checkpoints.restore_random_state(found.part("random"))
     first = found.step if found else 0
-    with RunLog(stage_dir, stage, num_steps, first) as log:
+    with RunLog(stage_dir, stage, num_steps, first) if world.is_main else Silence() as log:
         for step in range(first, num_steps):
             log.step(step, loop.step(step))
             if (step + 1) % checkpoint_every == 0 or step + 1 == num_steps:
                 parts = {**loop.parts(), "random": checkpoints.random_state()}
-                checkpoints.save(stage_dir, step + 1, parts, stamp)
+                if world.is_main:
+                    checkpoints.save(stage_dir, step + 1, parts, stamp)
+                world.wait()
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:

@@ -45,9 +45,22 @@ def feature_distance(found: list[Tensor], wanted: list[Tensor]) -> Tensor:
     return torch.stack(gaps).mean()
 
 
+def clinical_distance(found: Tensor, wanted: Tensor) -> Tensor:
+    """Return the mean over films of the squared L2 distance of pooled features [B, F].
+
+    The clinical-information-preserving loss (arXiv 2305.11490, section 3.2).
+    """
+    return (found.float() - wanted.float()).square().sum(1).mean()
+
+
+def stated(labels: Tensor) -> Tensor:
+    """Return where a label says present or absent; NaN (unmentioned) and -1 (uncertain) do not."""
+    return (labels == 0) | (labels == 1)
+
+
 def masked_bce(logits: Tensor, labels: Tensor) -> Tensor:
-    """Binary cross-entropy over the labels that are 0 or 1; others (NaN, -1) carry no loss."""
-    known = (labels == 0) | (labels == 1)
+    """Binary cross-entropy over the stated labels; the others carry no loss."""
+    known = stated(labels)
     losses = F.binary_cross_entropy_with_logits(
         logits, labels.clamp(0, 1).nan_to_num(), reduction="none"
     )

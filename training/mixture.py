@@ -6,14 +6,16 @@ paraphrases and films are drawn anew for every row, and a resumed run sees the s
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from training import order
 from training.errors import TrainingError
 from training.instructions import IGNORED, Row, RowBuilder
+from training.pools import Pool
 
 WIDTH_STEP = 64
 
@@ -30,35 +32,45 @@ class Packed:
 
 @dataclass(frozen=True)
 class Mixture:
-    """Draws rows by task share."""
+    """Draws rows by task share, each from the films of its task."""
 
     builder: RowBuilder
-    shares: dict[str, float]
-    pool: NDArray[np.int64]
+    pools: Mapping[str, Pool]
     seed: int
-    rows_per_line: int = 1
 
     def row(self, number: int) -> Row:
         """Return row ``number`` of the endless stream."""
         rng = np.random.default_rng([self.seed, number])
-        names = list(self.shares)
-        weights = np.asarray([self.shares[name] for name in names])
-        task = names[int(rng.choice(len(names), p=weights / weights.sum()))]
-        film = self.pool[order.batch_rows(len(self.pool), 1, self.seed, number)[0]]
-        return self.builder.tasks()[task](int(film), rng)
+        shares = self.builder.settings.mixture
+        weights = np.asarray(list(shares.values()))
+        task = list(shares)[int(rng.choice(len(shares), p=weights / weights.sum()))]
+        film = self.pools[task].pick(number, self.seed, rng)
+        return self.builder.tasks()[task](film, rng)
 
-    def batch(self, step: int, batch_size: int, max_length: int) -> Packed:
-        """Return the batch of a step: row by row on its own line, or packed where recipes ask.
+    def numbers(self, step: int) -> range:
+        """Return the row numbers of the global batch of a step."""
+        settings = self.builder.settings
+        count = settings.batch_size * settings.rows_per_line
+        return range(step * count, (step + 1) * count)
 
-        Rows are numbered by step, so a batch needs no memory of the one before. A packed batch
-        draws ``rows_per_line`` rows for each line; one that finds no room starts a line of its
-        own, so none is cut or lost.
+    def batches(self, numbers: Sequence[int], count: int) -> list[Packed]:
+        """Return rows by number in at most ``count`` batches, rows of like length together.
+
+        A batch has each row on its own line, or ``rows_per_line`` rows to a line on average where
+        recipes ask for packing; a row that finds no room starts a line of its own, so none is cut
+        or lost.
         """
-        rows_per_step = batch_size * self.rows_per_line
-        first = step * rows_per_step
-        lines: list[list[Row]] = [[] for _ in range(batch_size)]
-        for number in range(first, first + rows_per_step):
-            place(lines, self.row(number), max_length)
+        rows = sorted((self.row(number) for number in numbers), key=len)
+        bounds = [len(rows) * part // count for part in range(count + 1)]
+        parts = (rows[start:stop] for start, stop in itertools.pairwise(bounds))
+        return [self.pack(part) for part in parts if part]
+
+    def pack(self, rows: Sequence[Row]) -> Packed:
+        """Lay rows on lines."""
+        settings = self.builder.settings
+        lines: list[list[Row]] = [[] for _ in range(-(-len(rows) // settings.rows_per_line))]
+        for row in rows:
+            place(lines, row, settings.max_length)
         return stack(lines)
 
 

@@ -10,7 +10,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
@@ -96,6 +96,21 @@ class RunLog:
             self.last_plain = time.monotonic()
             line = f"{self.stage} {step + 1}/{self.num_steps}  {figures_line(figures)}"
             sys.stderr.write(line + "\n")
+
+
+class Silence(AbstractContextManager["Silence"]):
+    """The log of a process that leaves logging to another."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close nothing."""
+
+    def step(self, step: int, figures: dict[str, float]) -> None:
+        """Record nothing."""
 
 
 def keep_lines_before(path: Path, first_step: int) -> None:

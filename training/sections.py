@@ -1,8 +1,8 @@
 """Report text, cleaned: pure functions from a report's sections to what a model may learn.
 
-Three things must not be taught. Redactions (``XXXX`` in the IU set) are not words. References to
-earlier examinations cannot be seen in one film, so a model trained on them invents history. And a
-sentence emptied by either rule is no sentence.
+Three things must not be taught. Redactions (``XXXX`` in the IU set, ``___`` in MIMIC) are not
+words. References to earlier examinations cannot be seen in one film, so a model trained on them
+invents history. And a sentence emptied by either rule is no sentence.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-REDACTION = re.compile(r"\bX{3,}\b\S*", re.IGNORECASE)
+REDACTION = re.compile(r"\bX{3,}\b\S*|_{2,}\S*", re.IGNORECASE)
 WHITESPACE = re.compile(r"\s+")
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9])")
 ENUMERATION = re.compile(r"(?:(?<=\s)|^)\d{1,2}[.)]\s+(?=[A-Za-z])")

@@ -16,22 +16,38 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engine.nets.load import load_classifier, load_tokenizer
+from engine.nets.load import (
+    SFT,
+    SFT2,
+    TOKENIZER,
+    load_classifier,
+    load_language_model,
+    load_tokenizer,
+)
 from engine.prompts import PromptBuilder
 from training import (
     base,
+    calibration,
     classifier,
+    device,
     encode_images,
-    findings_head,
     finetune,
     provenance,
+    texts,
     tokenizer_train,
 )
 from training import catalog as catalogs
-from training.config import Recipe
+from training.config import Recipe, SftSection
+from training.errors import RecipeError
 from training.instructions import RowBuilder
+from training.jobs.cluster import Cluster
+from training.jobs.encode_job import EncodeJob
+from training.jobs.vqa_job import VqaJob
 from training.mixture import Mixture
+from training.pools import pools
 from training.sections import Report
+from training.vqa import prompted, rules
+from training.vqa import table as vqa_table
 
 
 @dataclass(frozen=True)
@@ -85,35 +101,82 @@ class Run:
         """Fit the film classifier."""
         classifier.train(self.recipe, self.catalog.films, self.images, self.run_dir, self.stamp)
 
-    def fit_findings(self) -> None:
-        """Refit the findings head of the classifier on what it sees of the frontal films."""
-        findings_head.fit(
-            load_classifier(self.run_dir), self.catalog.films, self.images, self.run_dir, self.stamp
+    def calibrate(self) -> dict[str, list[calibration.Reliability]]:
+        """Calibrate the classifier's findings on the reported frontal films of val."""
+        rows = self.reported("val")
+        films = [self.catalog.films[row] for row in rows]
+        labels = torch.from_numpy(classifier.label_matrix(films, self.recipe.classifier))
+        return calibration.fit(
+            load_classifier(self.run_dir), self.images, rows, labels, self.run_dir, self.stamp
         )
 
-    def train_tokenizer(self) -> None:
-        """Fit the VQ-GAN, with the classifier's features as perceptual distance."""
+    def train_tokenizer(self, stage: str = TOKENIZER) -> None:
+        """Fit the VQ-GAN, with the classifier's features as clinical and perceptual distance."""
         features = load_classifier(self.run_dir)
-        tokenizer_train.train(
-            self.recipe, self.catalog.films, self.images, features, self.run_dir, self.stamp
-        )
+        films, images = self.catalog.films, self.images
+        tokenizer_train.train(self.recipe, stage, films, images, features, self.run_dir, self.stamp)
 
-    def encode(self) -> NDArray[np.int16]:
-        """Encode every film that has a report."""
-        model = load_tokenizer(self.run_dir)
-        path = self.run_dir / "codes.npy"
-        return encode_images.encode(model, self.images, self.reported(), path)
+    def encode(self, cluster: Cluster | None = None) -> NDArray[np.int16]:
+        """Encode every film, in this process or on a cluster."""
+        path, rows = self.run_dir / "codes.npy", np.arange(len(self.catalog.films))
+        if cluster is not None:
+            transform = self.recipe.transform.build()
+            return EncodeJob(self.run_dir, self.catalog.films, rows, transform).run(path, cluster)
+        model = load_tokenizer(self.run_dir).to(device.best())
+        return encode_images.encode(model, self.images, rows, path)
 
-    def train_language_model(self, base_dir: Path | None) -> None:
-        """Tune the language model."""
-        codes = encode_images.read(self.run_dir / "codes.npy", len(self.catalog.films))
-        rows = self.reported("train")
-        texts = [self.report_text(int(row)) for row in rows]
-        codebook = load_tokenizer(self.run_dir).quantize.embedding.weight
-        settings = self.recipe.sft
+    def make_questions(
+        self, generator: str = "rules", model: str = "", cluster: Cluster | None = None
+    ) -> vqa_table.Questions:
+        """Write the table of questions, by rules or by a language model (a directory)."""
+        films = self.catalog.films
+        if generator == "rules":
+            made = rules.generate(films)
+        else:
+            job = VqaJob(self.run_dir, prompted.asked_films(films), model, self.recipe.vqa)
+            made = job.questions(generator, cluster)
+        vqa_table.write(made, self.run_dir / "vqa.parquet")
+        return made
+
+    def tuning(self, stage: str) -> SftSection:
+        """Return the settings of a stage of instruction tuning."""
+        section = {SFT: self.recipe.sft, SFT2: self.recipe.sft2}[stage]
+        if section is None:
+            raise RecipeError(f"recipe {self.recipe.name} has no {stage}", hint="it has one stage")
+        return section
+
+    def start_model(self, stage: str, base_dir: Path | None) -> base.BaseModel:
+        """Return the model that a stage starts from: the base, or what stage one made of it."""
         torch.manual_seed(self.recipe.seed)
-        prepared = base.prepare(settings, base_dir, texts, codebook)
-        prompts = PromptBuilder(prepared.tokenizer, prepared.vocabulary, settings.prompt_version)
-        builder = RowBuilder(prompts, self.catalog.films, codes, settings.drop_prompt)
-        mixture = Mixture(builder, settings.mixture, rows, self.recipe.seed, settings.rows_per_line)
-        finetune.train(self.recipe, prepared, mixture, self.run_dir, self.stamp)
+        if stage == SFT2:
+            tuned = load_language_model(self.run_dir, SFT)
+            model = tuned.model.requires_grad_(True)
+            return base.BaseModel(model, tuned.prompts.tokenizer, tuned.prompts.vocabulary)
+        texts = [self.report_text(int(row)) for row in self.reported("train")]
+        codebook = load_tokenizer(self.run_dir).quantize.embedding.weight
+        return base.prepare(self.recipe.base, base_dir, texts, codebook)
+
+    def mixture(self, stage: str, prompts: PromptBuilder) -> Mixture:
+        """Return the stream of rows of a stage."""
+        films, settings = self.catalog.films, self.tuning(stage)
+        codes = encode_images.read(self.run_dir / "codes.npy", len(films))
+        exchanges = texts.read(settings.text_file) if settings.text_file else texts.glossary()
+        questions = self.questions() if settings.mixture.get("vqa") else {}
+        builder = RowBuilder(prompts, films, codes, settings, questions, exchanges)
+        return Mixture(builder, pools(films, settings, questions), self.recipe.seed)
+
+    def questions(self) -> dict[int, list[tuple[str, str]]]:
+        """Return question and answer of the VQA table, by the film's row in the catalog."""
+        places = {film.image_id: row for row, film in enumerate(self.catalog.films)}
+        found: dict[int, list[tuple[str, str]]] = {}
+        for asked in vqa_table.read(self.run_dir / "vqa.parquet"):
+            found.setdefault(places[asked.image_id], []).append((asked.question, asked.answer))
+        return found
+
+    def train_language_model(self, base_dir: Path | None, stage: str = SFT) -> None:
+        """Tune the language model: stage one from the base, stage two from stage one."""
+        start = self.start_model(stage, base_dir)
+        version = self.recipe.base.prompt_version
+        prompts = PromptBuilder(start.tokenizer, start.vocabulary, version)
+        mixture = self.mixture(stage, prompts)
+        finetune.train(self.recipe, start, mixture, self.run_dir, stage, self.stamp)

@@ -1,8 +1,10 @@
-"""Train the VQ-GAN: L1, feature distance, codebook, and a patch discriminator that starts late.
+"""Train the VQ-GAN: L1, two feature losses, codebook, and a patch discriminator that starts late.
 
-The generator's loss is ``L1 + w_p * features + w_c * codebook + w_a * factor * adversary``,
-``w_a`` adaptive (arXiv 2012.09841, eq. 7). The discriminator is its own module with its own
-optimizer; before its start only the generator steps, so the codebook settles first.
+The generator's loss is ``L1 + w_p * perceptual + w_k * clinical + w_c * codebook + w_a * factor *
+adversary``, ``w_a`` adaptive (arXiv 2012.09841, eq. 7); ``clinical`` is the squared distance of
+the film classifier's pooled features (arXiv 2305.11490, section 3.2). The discriminator is its own
+module with its own optimizer; before its start only the generator steps, so the codebook settles
+first.
 """
 
 from __future__ import annotations
@@ -15,14 +17,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from engine.nets.checkpoints import Checkpoint
+from engine.nets.checkpoints import Checkpoint, newest, take_up
 from engine.nets.classifier import FilmClassifier, film_tensor
-from engine.nets.load import TOKENIZER
+from engine.nets.load import TOKENIZER, TOKENIZER2
 from engine.nets.vqgan import Vqgan
-from training import checkpoints, device, loop, losses, order
+from training import checkpoints, device, loop, losses, order, published
 from training.catalog import Film
-from training.config import Recipe
+from training.config import Recipe, TokenizerSection
 from training.discriminator import PatchDiscriminator
+from training.errors import RecipeError
+from training.perceptual import FeatureMaps, load_vgg16
 
 BETAS = (0.5, 0.9)
 
@@ -32,26 +36,51 @@ def codebook_share(codes: Tensor, num_codes: int) -> float:
     return codes.unique().numel() / num_codes
 
 
+def fresh_tokenizer(settings: TokenizerSection) -> Vqgan:
+    """Return a tokenizer as training starts it: random, or a taming-transformers checkpoint.
+
+    Such a checkpoint also holds its losses' networks, which are left out; all else must match.
+    """
+    made = Vqgan(settings.net())
+    if settings.init is not None:
+        weights = published.read(settings.init, settings.init_sha256)
+        kept = {key: value for key, value in weights.items() if not key.startswith("loss.")}
+        take_up(made, kept)
+    return made
+
+
+def keep_codes(model: Vqgan) -> None:
+    """Freeze everything that codes depend on."""
+    for part in (model.encoder, model.quant_conv, model.quantize):
+        part.requires_grad_(False)
+
+
 class TokenizerLoop:
     """Generator and discriminator, stepped in turn."""
 
     def __init__(
         self,
         recipe: Recipe,
+        settings: TokenizerSection,
         films: list[Film],
         images: NDArray[np.uint8],
         features: FilmClassifier,
     ) -> None:
-        self.recipe, self.images = recipe, images
-        self.settings = recipe.tokenizer
-        self.features = features.to(device.best())
+        self.recipe, self.images, self.settings = recipe, images, settings
+        self.clinical = device.channels_last(features, device.best())
+        self.perceptual: FeatureMaps = self.clinical
+        if self.settings.perceptual_weights:
+            path, sha256 = self.settings.perceptual_weights, self.settings.perceptual_sha256
+            self.perceptual = load_vgg16(path, sha256).to(device.best())
         self.rows = np.flatnonzero([film.split == "train" for film in films])
         torch.manual_seed(recipe.seed)
         config = self.settings.net()
         self.device = device.best()
-        self.model = device.channels_last(Vqgan(config), self.device)
+        self.model = device.channels_last(fresh_tokenizer(self.settings), self.device)
         critic = PatchDiscriminator(config.in_channels, self.settings.discriminator_channels)
         self.critic = device.channels_last(critic, self.device)
+        if settings.trained == "decoder":
+            keep_codes(self.model)
         trainable = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.Adam(trainable, betas=BETAS)
         self.critic_optimizer = torch.optim.Adam(self.critic.parameters(), betas=BETAS)
@@ -99,21 +128,21 @@ class TokenizerLoop:
     def generator_step(self, films: Tensor, playing: bool) -> tuple[dict[str, float], Tensor]:
         """Step the tokenizer; return its figures and the reconstructions, detached."""
         settings = self.settings
-        self.model.train()
+        self.model.decoder.train()
+        self.model.quantize.train(settings.trained == "all")
         with self.autocast():
             drawn, codebook, codes = self.model(films)
-            found = self.features.maps(drawn.mean(1, keepdim=True))
-            with torch.no_grad():
-                wanted = self.features.maps(films.mean(1, keepdim=True))
-        distance = losses.feature_distance(found[1:], wanted[1:])
+        perceptual, clinical = self.feature_losses(drawn, films)
         l1 = (drawn.float() - films).abs().mean()
-        steady = l1 + settings.perceptual_weight * distance
+        steady = l1 + settings.perceptual_weight * perceptual
+        steady = steady + settings.clinical_weight * clinical
         total = steady + settings.codebook_weight * codebook
         figures = {
             "l1": l1.item(),
-            "features": distance.item(),
+            "perceptual": perceptual.item(),
+            "clinical": clinical.item(),
             "codebook": codebook.item(),
-            "codes_used": codebook_share(codes, 1024),
+            "codes_used": codebook_share(codes, self.model.config.num_codes),
         }
         if playing:
             adversary, weight = self.adversary(drawn, steady)
@@ -124,6 +153,21 @@ class TokenizerLoop:
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         return figures, drawn.detach()
+
+    def feature_losses(self, drawn: Tensor, films: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the perceptual and the clinical distance of reconstructions and films."""
+        drawn, films = (x.mean(1, keepdim=True) for x in (drawn, films))
+        with self.autocast():
+            found = self.clinical.maps(drawn)
+            with torch.no_grad():
+                wanted = self.clinical.maps(films)
+            clinical = losses.clinical_distance(found[-1].mean((2, 3)), wanted[-1].mean((2, 3)))
+            if self.perceptual is self.clinical:
+                # the last map is what the clinical loss compares
+                found, wanted = found[:-1], wanted[:-1]
+            else:
+                found, wanted = self.perceptual.maps(drawn), self.perceptual.maps(films)
+        return losses.feature_distance(found, wanted), clinical
 
     def adversary(self, drawn: Tensor, steady: Tensor) -> tuple[Tensor, Tensor]:
         """Return the generator's adversarial loss and its adaptive weight."""
@@ -147,13 +191,28 @@ class TokenizerLoop:
 
 def train(
     recipe: Recipe,
+    stage: str,
     films: list[Film],
     images: NDArray[np.uint8],
     features: FilmClassifier,
     run_dir: Path,
     stamp: dict[str, Any],
 ) -> None:
-    """Fit the tokenizer of a recipe, resuming where a run was killed."""
-    settings = recipe.tokenizer
-    fit = TokenizerLoop(recipe, films, images, features)
-    loop.run(fit, run_dir, TOKENIZER, settings.steps, settings.checkpoint_every, stamp)
+    """Fit the tokenizer of a recipe, resuming where a run was killed.
+
+    A second pass starts from the networks that the first left, with fresh optimizers.
+
+    Raises
+    ------
+    RecipeError
+        The recipe has no such pass.
+    """
+    settings = {TOKENIZER: recipe.tokenizer, TOKENIZER2: recipe.tokenizer2}[stage]
+    if settings is None:
+        raise RecipeError(f"recipe {recipe.name} has no {stage}", hint="it has one pass")
+    fit = TokenizerLoop(recipe, settings, films, images, features)
+    if stage == TOKENIZER2:
+        first = newest(run_dir, TOKENIZER)
+        fit.model.load_state_dict(first.part("model"))
+        fit.critic.load_state_dict(first.part("critic"))
+    loop.run(fit, run_dir, stage, settings.steps, settings.checkpoint_every, stamp)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from engine.errors import CheckpointError
 
@@ -76,3 +76,20 @@ def newest(run_dir: Path, stage: str) -> Checkpoint:
             f"no {stage} checkpoint under {run_dir}", hint=f"run `cxr-train {stage}` first"
         )
     return found
+
+
+def take_up(module: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Load weights that others published; every key and every shape must agree.
+
+    Raises
+    ------
+    CheckpointError
+        They are the weights of another network.
+    """
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as fault:
+        first = str(fault).partition("\n")[2].partition("\n")[0].strip()
+        raise CheckpointError(
+            f"these weights do not fit {type(module).__name__}: {first}"
+        ) from fault

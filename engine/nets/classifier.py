@@ -1,13 +1,14 @@
-"""A small residual network that looks at a film once and answers four questions.
+"""A network that looks at a film once and answers four questions.
 
 Which view is it, how is it turned, is it inverted, and which of the fourteen findings does it
-show. The guard asks the first three before anything is drafted; the features serve as a perceptual
-distance for the tokenizer and as the yardstick for drawn films.
+show. The guard asks the first three before anything is drafted; the pooled features serve the
+tokenizer's clinical loss, the Fréchet distance and the nearest-neighbour baseline.
 """
 
 from __future__ import annotations
 
-from typing import TypedDict
+from collections.abc import Callable
+from typing import Protocol, TypedDict
 
 import numpy as np
 import torch
@@ -17,8 +18,10 @@ from torch.nn import functional as F
 
 from engine.findings import FINDINGS
 from engine.guard import TURNS, VIEWS
+from engine.nets.densenet import DenseNet121
+from engine.nets.efficientnet import EfficientNetLite0
 
-PIXEL_GRID, PLACE_GRID = 16, 4
+DROPOUT = 0.2
 
 
 def film_tensor(images: NDArray[np.uint8]) -> Tensor:
@@ -26,18 +29,28 @@ def film_tensor(images: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(images[:, None].astype(np.float32) / 127.5 - 1.0)
 
 
-def placed(x: Tensor, last: Tensor) -> Tensor:
-    """Return what the findings rest on [B, 256 + 16 * C]: coarse pixels and features by place.
+class Backbone(Protocol):
+    """What every feature network offers: maps of falling resolution, ``width`` at the last."""
 
-    Unlike the pooled features these keep where something lies, which heart size needs.
-    """
-    coarse = F.avg_pool2d(x, x.shape[-1] // PIXEL_GRID)
-    places = F.avg_pool2d(last, last.shape[-1] // PLACE_GRID)
-    return torch.cat([coarse.flatten(1), places.flatten(1)], 1)
+    width: int
+
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """[B, 1, H, W] in [-1, 1] -> feature maps, highest resolution first."""
+        ...
+
+    def load_published(self, weights: dict[str, Tensor]) -> None:
+        """Take up published weights by key and shape."""
+        ...
+
+
+BACKBONES: dict[str, Callable[[], nn.Module]] = {
+    "densenet121": DenseNet121,
+    "efficientnet_lite0": EfficientNetLite0,
+}
 
 
 class ClassifierOutput(TypedDict):
-    """Logits of each question and the pooled features they rest on."""
+    """Logits of each question and the pooled features that they rest on."""
 
     view: Tensor
     turn: Tensor
@@ -46,55 +59,44 @@ class ClassifierOutput(TypedDict):
     features: Tensor
 
 
-class Stage(nn.Module):
-    """Halve the resolution, then one residual block."""
-
-    def __init__(self, width_in: int, width_out: int) -> None:
-        super().__init__()
-        self.down = nn.Conv2d(width_in, width_out, 3, stride=2, padding=1)
-        self.norm1 = nn.GroupNorm(8, width_out)
-        self.conv1 = nn.Conv2d(width_out, width_out, 3, padding=1)
-        self.norm2 = nn.GroupNorm(8, width_out)
-        self.conv2 = nn.Conv2d(width_out, width_out, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, Cin, H, W] -> [B, Cout, H/2, W/2]."""
-        x = self.down(x)
-        h = self.conv1(F.silu(self.norm1(x)))
-        return x + self.conv2(F.silu(self.norm2(h)))
-
-
 class FilmClassifier(nn.Module):
-    """Five stages from 256 x 256 to 8 x 8, mean-pooled to ``8 * width`` features."""
+    """A backbone, mean-pooled, with one linear head a question.
 
-    def __init__(self, width: int = 32) -> None:
+    ``scale`` and ``shift`` [14] calibrate the findings' logits (Platt); they are 1 and 0 until
+    `training.calibration` has fitted them.
+    """
+
+    backbone: Backbone
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, backbone: str = "densenet121") -> None:
         super().__init__()
-        self.width = width
-        widths = (width // 2, width, 2 * width, 4 * width, 8 * width)
-        pairs = zip((1, *widths[:-1]), widths, strict=True)
-        self.stages = nn.ModuleList(Stage(a, b) for a, b in pairs)
-        self.norm = nn.GroupNorm(8, widths[-1])
-        self.view = nn.Linear(widths[-1], len(VIEWS))
-        self.turn = nn.Linear(widths[-1], len(TURNS))
-        self.inverted = nn.Linear(widths[-1], 1)
-        self.findings = nn.Linear(PIXEL_GRID**2 + PLACE_GRID**2 * widths[-1], len(FINDINGS))
+        self.backbone = BACKBONES[backbone]()  # type: ignore[assignment]
+        width = self.backbone.width
+        self.view = nn.Linear(width, len(VIEWS))
+        self.turn = nn.Linear(width, len(TURNS))
+        self.inverted = nn.Linear(width, 1)
+        self.findings = nn.Linear(width, len(FINDINGS))
+        self.register_buffer("scale", torch.ones(len(FINDINGS)))
+        self.register_buffer("shift", torch.zeros(len(FINDINGS)))
 
     def maps(self, x: Tensor) -> list[Tensor]:
-        """Return the feature map of every stage, highest resolution first."""
-        found = []
-        for stage in self.stages:
-            x = stage(x)
-            found.append(x)
-        return found
+        """Return the backbone's feature maps, highest resolution first."""
+        return self.backbone.maps(x)
+
+    def features(self, x: Tensor) -> Tensor:
+        """[B, 1, 256, 256] in [-1, 1] -> pooled features [B, width]."""
+        return self.maps(x)[-1].mean((2, 3))
 
     def forward(self, x: Tensor) -> ClassifierOutput:
-        """[B, 1, 256, 256] in [-1, 1] -> logits and features [B, 8 * width]."""
-        last = self.maps(x)[-1]
-        features = F.silu(self.norm(last)).mean((2, 3))
+        """[B, 1, 256, 256] in [-1, 1] -> logits and features [B, width]."""
+        features = self.features(x)
+        kept = F.dropout(features, DROPOUT, self.training)
         return {
-            "view": self.view(features),
-            "turn": self.turn(features),
-            "inverted": self.inverted(features)[:, 0],
-            "findings": self.findings(placed(x, last)),
+            "view": self.view(kept),
+            "turn": self.turn(kept),
+            "inverted": self.inverted(kept)[:, 0],
+            "findings": self.findings(kept) * self.scale + self.shift,
             "features": features,
         }

@@ -11,13 +11,15 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from engine.errors import CheckpointError
-from engine.nets.checkpoints import latest, newest
+from engine.nets.checkpoints import complete, latest, newest
 from engine.nets.classifier import FilmClassifier
 from engine.nets.vqgan import Vqgan, VqganConfig
 from engine.prompts import PromptBuilder
 from engine.vocabulary import Vocabulary
 
-CLASSIFIER, FINDINGS_HEAD, TOKENIZER, SFT = "classifier", "findings", "tokenizer", "sft"
+CLASSIFIER, CALIBRATION, TOKENIZER = "classifier", "calibration", "tokenizer"
+TOKENIZER2 = "tokenizer2"
+SFT, SFT2 = "sft", "sft2"
 TOKENIZER_FILE = "tokenizer.json"
 
 
@@ -31,51 +33,64 @@ class LanguageModel:
 
 
 def load_classifier(run_dir: Path) -> FilmClassifier:
-    """Return the film classifier of a run, its findings head refitted if the run has done so."""
+    """Return the film classifier of a run, calibrated if the run has done so."""
     found = newest(run_dir, CLASSIFIER)
-    classifier = FilmClassifier(found.values["recipe"]["classifier"]["width"])
+    classifier = FilmClassifier(found.values["recipe"]["classifier"]["backbone"])
     classifier.load_state_dict(found.part("model"))
-    head = latest(run_dir / FINDINGS_HEAD)
-    if head is not None:
-        classifier.findings.load_state_dict(head.part("model"))
+    fitted = latest(run_dir / CALIBRATION)
+    if fitted is not None:
+        classifier.load_state_dict(fitted.part("model"), strict=False)
     return classifier.eval().requires_grad_(False)
 
 
-def load_tokenizer(run_dir: Path) -> Vqgan:
-    """Return the VQ-GAN of a run."""
-    found = newest(run_dir, TOKENIZER)
-    model = Vqgan(tokenizer_config(found.values))
+def hint_thresholds(run_dir: Path) -> dict[str, float]:
+    """Return the thresholds above which a finding is named in a prompt; none if uncalibrated."""
+    fitted = latest(run_dir / CALIBRATION)
+    return dict(fitted.values["hints"]) if fitted is not None else {}
+
+
+def last_of(run_dir: Path, *stages: str) -> str:
+    """Return the last of some stages that has a checkpoint, the first if none has."""
+    return next((stage for stage in reversed(stages) if complete(run_dir / stage)), stages[0])
+
+
+def load_tokenizer(run_dir: Path, stage: str | None = None) -> Vqgan:
+    """Return the VQ-GAN of a run, by default of its last pass."""
+    stage = stage or last_of(run_dir, TOKENIZER, TOKENIZER2)
+    found = newest(run_dir, stage)
+    model = Vqgan(tokenizer_config(found.values, stage))
     model.load_state_dict(found.part("model"))
     return model.eval().requires_grad_(False)
 
 
-def tokenizer_config(values: dict[str, Any]) -> VqganConfig:
-    """Return the network's sizes from a checkpoint's stamp."""
-    section = values["recipe"]["tokenizer"]
+def tokenizer_config(values: dict[str, Any], stage: str) -> VqganConfig:
+    """Return the network's sizes from the stamp of a stage's checkpoint."""
+    section = values["recipe"][stage]
     names = VqganConfig.__dataclass_fields__.keys() & section.keys()
     return VqganConfig.from_json({name: section[name] for name in names})
 
 
-def load_language_model(run_dir: Path) -> LanguageModel:
-    """Return the tuned language model of a run."""
-    found = newest(run_dir, SFT)
+def load_language_model(run_dir: Path, stage: str | None = None) -> LanguageModel:
+    """Return the tuned language model of a run, by default of its last stage."""
+    stage = stage or last_of(run_dir, SFT, SFT2)
+    found = newest(run_dir, stage)
     architecture = dict(found.values["architecture"])
     config = AutoConfig.for_model(architecture.pop("model_type"), **architecture)
     model = AutoModelForCausalLM.from_config(config)
     load_untied(model, found.part("model"))
-    tokenizer = Tokenizer.from_file(str(run_dir / SFT / TOKENIZER_FILE))
+    tokenizer = Tokenizer.from_file(str(run_dir / stage / TOKENIZER_FILE))
     vocabulary = Vocabulary.from_json(found.values["vocabulary"])
-    version = found.values["recipe"]["sft"]["prompt_version"]
+    version = found.values["recipe"]["base"]["prompt_version"]
     prompts = PromptBuilder(tokenizer, vocabulary, version)
     return LanguageModel(model.eval().requires_grad_(False), prompts, found.values)
 
 
-def untied(model: Any) -> dict[str, Tensor]:
-    """Return a model's state without the output head where that is the embedding table itself."""
-    state = dict(model.state_dict())
+def untied(model: Any, state: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """Return a state (the model's own) without the head where that is the embedding table."""
+    kept = dict(model.state_dict() if state is None else state)
     if model.config.tie_word_embeddings:
-        state.pop("lm_head.weight", None)
-    return state
+        kept.pop("lm_head.weight", None)
+    return kept
 
 
 def load_untied(model: Any, state: dict[str, Tensor]) -> None:

@@ -1,8 +1,9 @@
-"""Codebooks: nearest neighbour by squared L2, learned by gradient or by moving averages.
+"""Codebooks: nearest neighbour by squared L2, learned by gradient, by moving averages, or fixed.
 
 ``vq`` is the gradient codebook of taming-transformers, its documented beta slip included behind a
 flag (published LLM-CXR weights were trained with it). ``ema`` moves the codebook by exponential
-averages (arXiv 1711.00937, appendix A.1) and restarts dead codes from the batch.
+averages (arXiv 1711.00937, appendix A.1) and restarts dead codes from the batch. ``fsq`` rounds
+every coordinate to a few levels (arXiv 2309.15505): nothing to learn, nothing to collapse.
 """
 
 from __future__ import annotations
@@ -32,10 +33,18 @@ class Quantizer(nn.Module):
         """Codes [...] -> rows [..., D]."""
         return self.embedding(codes)
 
+    def rows(self) -> Tensor:
+        """Return the rows [K, D] among which the nearest is searched: all."""
+        return self.embedding.weight
+
+    def bound(self, latent: Tensor) -> Tensor:
+        """Return the latent as the search sees it: as it is."""
+        return latent
+
     def nearest(self, latent: Tensor) -> Tensor:
         """Latent [B, D, H, W] -> codes [B, H, W] by least squared distance, in float32."""
-        flat = latent.permute(0, 2, 3, 1).float()
-        rows = self.embedding.weight.float()
+        flat = self.bound(latent).permute(0, 2, 3, 1).float()
+        rows = self.rows().float()
         distance = rows.square().sum(1) - 2 * flat @ rows.t()
         return distance.argmin(-1)
 
@@ -43,6 +52,7 @@ class Quantizer(nn.Module):
         """Return straight-through latents [B, D, H, W], loss (scalar), codes [B, H, W]."""
         codes = self.nearest(latent)
         quantized = self.lookup(codes).permute(0, 3, 1, 2)
+        latent = self.bound(latent)
         loss = self.loss(latent, quantized, codes)
         return latent + (quantized - latent).detach(), loss, codes
 
@@ -104,7 +114,47 @@ class EmaQuantizer(Quantizer):
         self.usage[dead] = 1.0
 
 
-QUANTIZERS: dict[str, type[Quantizer]] = {"vq": Quantizer, "ema": EmaQuantizer}
+class FiniteScalarQuantizer(Quantizer):
+    """A fixed grid: coordinate ``i`` takes ``levels[i]`` evenly spaced values in [-1, 1].
+
+    The codebook is written out, so that whatever reads a learned one reads this one too: the grid's
+    prod(levels) points, then the last of them again up to ``num_codes`` rows, so that every code
+    that a language model may draw has a meaning. Rounding a bounded latent is the search for its
+    nearest grid point.
+    """
+
+    def __init__(self, config: VqganConfig) -> None:
+        super().__init__(config)
+        if len(config.fsq_levels) != config.code_dim:
+            raise ValueError(
+                f"fsq_levels {config.fsq_levels} need code_dim {len(config.fsq_levels)}"
+            )
+        axes = [torch.linspace(-1, 1, count) for count in config.fsq_levels]
+        grid = torch.cartesian_prod(*axes).reshape(-1, len(axes))
+        self.num_points, spare = len(grid), config.num_codes - len(grid)
+        if spare < 0:
+            raise ValueError(f"fsq_levels make {len(grid)} codes, of which {config.num_codes} fit")
+        rows = torch.cat([grid, grid[-1:].expand(spare, -1)])
+        self.embedding = nn.Embedding.from_pretrained(rows, freeze=True)
+
+    def rows(self) -> Tensor:
+        """Return the grid's points, the spare rows left out."""
+        return self.embedding.weight[: self.num_points]
+
+    def bound(self, latent: Tensor) -> Tensor:
+        """Squash a latent into the grid's cube."""
+        return latent.tanh()
+
+    def loss(self, latent: Tensor, quantized: Tensor, codes: Tensor) -> Tensor:
+        """Return nothing to lose: a grid needs neither codebook nor commitment term."""
+        return latent.new_zeros(())
+
+
+QUANTIZERS: dict[str, type[Quantizer]] = {
+    "vq": Quantizer,
+    "ema": EmaQuantizer,
+    "fsq": FiniteScalarQuantizer,
+}
 
 
 def build_quantizer(config: VqganConfig) -> Quantizer:

@@ -37,6 +37,7 @@ class VqganConfig:
     quantizer: str = "vq"
     beta: float = 0.25
     legacy_beta: bool = False
+    fsq_levels: tuple[int, ...] = (8, 5, 5, 5)
 
     @property
     def factor(self) -> int:
@@ -50,7 +51,8 @@ class VqganConfig:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> VqganConfig:
         """Read what `as_json` wrote."""
-        return cls(**{**values, "channel_mult": tuple(values["channel_mult"])})
+        lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
+        return cls(**{**values, **lists})
 
 
 def norm(channels: int, num_groups: int) -> nn.GroupNorm:

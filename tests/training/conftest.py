@@ -10,6 +10,9 @@ from PIL import Image
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from export.bundle import export_bundle
+from export.cli import LICENSE
+from export.config import ExportSettings
 from training import config
 from training.distractors import discs
 from training.stages import Run
@@ -21,13 +24,16 @@ SENTENCES = (
     "No pneumothorax is seen.",
 )
 OVERRIDES = [
-    "classifier.width=16", "classifier.steps=2", "classifier.batch_size=2",
+    "classifier.backbone=efficientnet_lite0", "classifier.weights=null",
+    "classifier.steps=2", "classifier.batch_size=2",
     "tokenizer.channels=16", "tokenizer.channel_mult=[1, 1, 1]", "tokenizer.z_channels=8",
     "tokenizer.num_groups=4", "tokenizer.code_dim=4", "tokenizer.discriminator_channels=4",
     "tokenizer.discriminator_start=2", "tokenizer.steps=4", "tokenizer.batch_size=2",
-    "tokenizer.checkpoint_every=2", "sft.gguf_file=null", "sft.keep_layers=[0, 2]",
-    "sft.max_vocabulary=290", "sft.steps=4", "sft.batch_size=2", "sft.checkpoint_every=2",
-    "sft.max_length=900",
+    "tokenizer.checkpoint_every=2", "tokenizer2=null", "base.gguf_file=null",
+    "base.keep_layers=[0, 2]",
+    "base.max_vocabulary=290", "sft.steps=4", "sft.batch_size=2", "sft.checkpoint_every=2",
+    "sft.max_length=900", "sft2.steps=2", "sft2.batch_size=2", "sft2.checkpoint_every=2",
+    "sft2.max_length=900",
 ]  # fmt: skip
 
 
@@ -98,8 +104,19 @@ def trained(tmp_path_factory, films_dir, base_dir, recipe):
     run = Run(recipe, tmp_path_factory.mktemp("run"))
     run.make_catalog(films_dir)
     run.train_classifier()
-    run.fit_findings()
+    run.calibrate()
     run.train_tokenizer()
     run.encode()
+    run.make_questions()
     run.train_language_model(base_dir)
+    run.train_language_model(base_dir, "sft2")
     return run
+
+
+@pytest.fixture(scope="session")
+def bundle_dir(trained, tmp_path_factory):
+    """The bundle of that run; tests that write into one take a copy."""
+    settings = ExportSettings(
+        trained.run_dir, tmp_path_factory.mktemp("export") / "bundle", LICENSE, max_length=900
+    )
+    return export_bundle(settings, np.asarray(trained.images), trained.frontal("train"))

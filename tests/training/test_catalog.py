@@ -4,6 +4,7 @@ import pytest
 
 from training import catalog
 from training.errors import CatalogError
+from training.sections import Report
 
 
 def rewrite(root, films_dir, change):
@@ -53,4 +54,4 @@ def test_a_catalog_that_lost_too_much_is_refused(films_dir, tmp_path):
 def test_nih_classes_are_exhaustive_and_a_missing_label_is_unknown():
     assert catalog.nih_labels("Effusion|Mass")["Pleural Effusion"] == 1.0
     assert catalog.nih_labels("No Finding")["Pneumonia"] == 0.0
-    assert catalog.label_row({"chexpert": {"Edema": 1.0}})[9] is None
+    assert catalog.label_row({"chexpert": {"Edema": 1.0}}, Report("", ""))[9] is None

@@ -26,6 +26,20 @@ def rerun(stage: str, run: Run, base_dir) -> None:
     calls[stage]()
 
 
+def kill_at_first_checkpoint(monkeypatch, train) -> None:
+    """Run a stage until it has written one checkpoint."""
+    save = loop.checkpoints.save
+
+    def save_then_die(*arguments, **options):
+        save(*arguments, **options)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.checkpoints, "save", save_then_die)
+        with pytest.raises(Killed):
+            train()
+
+
 def copy_without(stage: str, trained: Run, target) -> Run:
     """Copy a run, one stage cut back to nothing."""
     shutil.copytree(trained.run_dir, target, dirs_exist_ok=True)
@@ -38,16 +52,7 @@ def test_a_killed_stage_ends_exactly_as_an_uninterrupted_one(
     stage, trained, base_dir, tmp_path, monkeypatch
 ):
     run = copy_without(stage, trained, tmp_path / "run")
-    save = loop.checkpoints.save
-
-    def save_then_die(*arguments, **options):
-        save(*arguments, **options)
-        raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop.checkpoints, "save", save_then_die)
-        with pytest.raises(Killed):
-            rerun(stage, run, base_dir)
+    kill_at_first_checkpoint(monkeypatch, lambda: rerun(stage, run, base_dir))
     torch.manual_seed(99)
     rerun(stage, run, base_dir)
     wanted, found = newest(trained.run_dir, stage), newest(run.run_dir, stage)
