@@ -241,5 +241,5 @@ def load(name: str, overrides: list[str] | None = None) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as fault:
-        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in fault.errors()]
+        lines = [f"{'.'.join(map(str, e['loc'])) or name}: {e['msg']}" for e in fault.errors()]
         raise RecipeError("recipe is not valid: " + "; ".join(lines)) from fault

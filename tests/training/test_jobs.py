@@ -24,6 +24,7 @@ from training.jobs.vqa_job import VqaJob
 
 REPORT = "There is a small left pleural effusion. The heart is normal in size."
 TINY = [
+    "tokenizer2=null",
     "tokenizer.channels=16", "tokenizer.channel_mult=[1, 1, 1]", "tokenizer.z_channels=8",
     "tokenizer.num_groups=4", "tokenizer.code_dim=4",
 ]  # fmt: skip

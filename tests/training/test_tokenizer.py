@@ -267,3 +267,8 @@ def test_lpips_compares_all_five_maps(vgg_file):
     wanted = losses.feature_distance(net.maps(drawn), net.maps(films))
     found, _ = fit.feature_losses(drawn, films)
     torch.testing.assert_close(found, wanted)
+
+
+def test_a_second_pass_over_another_network_is_refused():
+    with pytest.raises(RecipeError, match="tokenizer2 must have the sizes of tokenizer"):
+        config.load("demo", ["tokenizer.channels=32"])
