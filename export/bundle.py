@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from engine.bundle import FORMAT, MANIFEST, CacheShape, sha256_of
 from engine.nets.classifier import FilmClassifier
 from engine.nets.load import (
+    TUNINGS,
     LanguageModel,
     hint_thresholds,
     load_classifier,
@@ -98,7 +99,7 @@ def manifest(
 
 def told(run_dir: Path, recipe: dict[str, Any]) -> dict[str, float]:
     """Return the hints' thresholds, if the model has been taught to read hints."""
-    last = recipe["sft2"] or recipe["sft"]
+    last = next(recipe[stage] for stage in reversed(TUNINGS) if recipe.get(stage))
     thresholds = hint_thresholds(run_dir) if last["hints"] else {}
     return {name: round(value, 4) for name, value in thresholds.items()}
 

@@ -23,7 +23,6 @@ from engine.vocabulary import NUM_CODES, Vocabulary
 from training.config import BaseSection
 from training.errors import TrainingError
 
-SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 END_MARKS = ("### End", "<|im_end|>", "<|endoftext|>")
 
 

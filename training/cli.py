@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from engine.errors import CxrError
-from engine.nets.load import SFT2, TOKENIZER2
+from engine.nets.load import SFT2, SFT3, TOKENIZER2
 from training import config
 from training.evaluate import cli as evaluate_cli
 from training.evaluate import rexrank
@@ -72,6 +72,11 @@ def sft2(run: Run, options: argparse.Namespace) -> None:
     run.train_language_model(options.base, SFT2)
 
 
+def sft3(run: Run, options: argparse.Namespace) -> None:
+    """Tune the language model once more, stage three."""
+    run.train_language_model(options.base, SFT3)
+
+
 def everything(run: Run, options: argparse.Namespace) -> None:
     """Run every stage in order; finished ones are skipped by their checkpoints."""
     if not (run.run_dir / "images.npy").is_file():
@@ -88,6 +93,8 @@ def everything(run: Run, options: argparse.Namespace) -> None:
     sft(run, options)
     if run.recipe.sft2 is not None:
         sft2(run, options)
+    if run.recipe.sft3 is not None:
+        sft3(run, options)
 
 
 VERBS: dict[str, Verb] = {
@@ -99,6 +106,7 @@ VERBS: dict[str, Verb] = {
     "encode": encode,
     "sft": sft,
     "sft2": sft2,
+    "sft3": sft3,
     "all": everything,
 }
 

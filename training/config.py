@@ -135,8 +135,9 @@ class SftSection(Section):
     ``target`` is the part of a report that is written and drawn from; ``directions`` tells whether
     a film serves as input and as output or, as published, as one of the two for good;
     ``abnormal_share`` is how often a film with a finding is picked; ``hints`` how often a prompt
-    names the likely findings. ``batch_size`` is global: all processes and ``accumulation`` parts of
-    a step together.
+    names the likely findings; ``typical`` which share of the reports of the same findings, those
+    worded most usually, is learned to be written (`training.typical`). ``batch_size`` is global:
+    all processes and ``accumulation`` parts of a step together.
     """
 
     mixture: dict[str, float] = Field(
@@ -149,6 +150,7 @@ class SftSection(Section):
     abnormal_share: float | None = Field(None, ge=0, le=1)
     label_films: bool = False
     hints: float = Field(0.0, ge=0, le=1)
+    typical: float = Field(1.0, gt=0, le=1)
     text_file: Path | None = None
     image_token_weight: float = 1.0
     drop_prompt: float = 0.0
@@ -182,7 +184,7 @@ class VqaSection(Section):
 
 
 class Recipe(Section):
-    """One run from films to checkpoint; ``tokenizer2`` and ``sft2`` are second passes, if any."""
+    """One run from films to checkpoint; later passes may be missing."""
 
     name: str
     seed: int = 1234
@@ -194,15 +196,15 @@ class Recipe(Section):
     base: BaseSection = BaseSection()
     sft: SftSection = SftSection()
     sft2: SftSection | None = None
+    sft3: SftSection | None = None
+    vqa: VqaSection = VqaSection()
 
     @model_validator(mode="after")
-    def passes_agree(self) -> Recipe:
+    def passes_agree(self) -> Self:
         """Refuse a second tokenizer pass whose network is not the first's."""
         if self.tokenizer2 is not None and self.tokenizer2.net() != self.tokenizer.net():
             raise ValueError("tokenizer2 must have the sizes of tokenizer (or be null)")
         return self
-
-    vqa: VqaSection = VqaSection()
 
 
 def find(name: str) -> Path:

@@ -40,10 +40,6 @@ class Copied:
         """Return the model's state."""
         return dict(self.net.state_dict())
 
-    def load_weights(self, state: State) -> None:
-        """Take up a model's state; every tensor must find its place."""
-        self.net.load_state_dict(state)
-
     def optimizer_state(self, optimizer: torch.optim.Optimizer) -> State:
         """Return the optimizer's state by parameter number."""
         return checkpoints.flatten_optimizer(optimizer)
@@ -75,10 +71,17 @@ class Sharded:
         whole: dict[str, Any] = dict(state)
         set_model_state_dict(self.net, whole, options=WHOLE_IN)
 
+    def groups(self, optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
+        """Return the optimizer's groups with its parameters by name."""
+        by_identity = {id(p): name for name, p in self.net.named_parameters()}
+        return [
+            {**group, "params": [by_identity[id(p)] for p in group["params"]]}
+            for group in optimizer.param_groups
+        ]
+
     def names(self, optimizer: torch.optim.Optimizer) -> list[str]:
         """Return the parameters' names in the optimizer's order."""
-        by_identity = {id(p): name for name, p in self.net.named_parameters()}
-        return [by_identity[id(p)] for group in optimizer.param_groups for p in group["params"]]
+        return [name for group in self.groups(optimizer) for name in group["params"]]
 
     def optimizer_state(self, optimizer: torch.optim.Optimizer) -> State:
         """Return the optimizer's state by parameter number, gathered on the first process."""
@@ -98,12 +101,7 @@ class Sharded:
         for key, value in state.items():
             number, kind = key.split(".", 1)
             entries.setdefault(names[int(number)], {})[kind] = value
-        by_identity = {id(p): name for name, p in self.net.named_parameters()}
-        groups = [
-            {**group, "params": [by_identity[id(p)] for p in group["params"]]}
-            for group in optimizer.param_groups
-        ]
-        whole: Any = {"state": entries, "param_groups": groups}
+        whole: Any = {"state": entries, "param_groups": self.groups(optimizer)}
         set_optimizer_state_dict(self.net, optimizer, whole, options=WHOLE_IN)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from training import order
 from training.catalog import Film
 from training.config import SftSection
 from training.errors import TrainingError
+from training.typical import typical
 
 Rows = NDArray[np.int64]
 
@@ -60,9 +62,11 @@ def tells(film: Film, settings: SftSection) -> bool:
 
 
 def pools(
-    films: list[Film], settings: SftSection, asked: Collection[int] = frozenset()
+    films: list[Film], settings: SftSection, asked: Collection[int] = frozenset(), seed: int = 0
 ) -> dict[str, Pool]:
     """Return the pool of every task of a stage; ``asked`` are the films that have questions.
+
+    Only what is learned to be written is kept to the typical; every report may be drawn from.
 
     Raises
     ------
@@ -76,9 +80,10 @@ def pools(
     if settings.directions == "one":
         ordered = sorted(told, key=lambda row: films[row].image_id)
         readable, drawable = ordered[::2], ordered[1::2]
+    spoken = partial(typical, films, target=settings.target, share=settings.typical, seed=seed)
     chosen = {
-        "report": readable,
-        "compose": told,
+        "report": spoken(readable),
+        "compose": spoken(told),
         "draw": drawable,
         "vqa": [row for row in free if row in asked],
         "text": told,

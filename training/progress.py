@@ -101,12 +101,7 @@ class RunLog:
 class Silence(AbstractContextManager["Silence"]):
     """The log of a process that leaves logging to another."""
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *fault: object) -> None:
         """Close nothing."""
 
     def step(self, step: int, figures: dict[str, float]) -> None:

@@ -16,15 +16,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from engine.nets.classifier import film_tensor
 from engine.nets.load import (
     SFT,
-    SFT2,
     TOKENIZER,
+    TUNINGS,
     load_classifier,
     load_language_model,
     load_tokenizer,
 )
 from engine.prompts import PromptBuilder
+from engine.results import Image
 from training import (
     base,
     calibration,
@@ -66,6 +68,11 @@ class Run:
     def images(self) -> NDArray[np.uint8]:
         """The films' pixels, uint8 [N, 256, 256], mapped from disk."""
         return catalogs.read_images(self.run_dir / "images.npy")
+
+    def film(self, row: int) -> Image:
+        """Return one film as the engine takes it, float32 [1, 256, 256] in [-1, 1]."""
+        film: Image = film_tensor(self.images[row][None])[0].numpy()
+        return film
 
     @cached_property
     def stamp(self) -> dict[str, Any]:
@@ -140,16 +147,22 @@ class Run:
 
     def tuning(self, stage: str) -> SftSection:
         """Return the settings of a stage of instruction tuning."""
-        section = {SFT: self.recipe.sft, SFT2: self.recipe.sft2}[stage]
+        section: SftSection | None = getattr(self.recipe, stage)
         if section is None:
-            raise RecipeError(f"recipe {self.recipe.name} has no {stage}", hint="it has one stage")
+            raise RecipeError(f"recipe {self.recipe.name} has no {stage}", hint="leave it out")
         return section
 
+    def before(self, stage: str) -> str | None:
+        """Return the recipe's stage of instruction tuning that comes before one, if any."""
+        earlier = TUNINGS[: TUNINGS.index(stage)]
+        return next((name for name in reversed(earlier) if getattr(self.recipe, name)), None)
+
     def start_model(self, stage: str, base_dir: Path | None) -> base.BaseModel:
-        """Return the model that a stage starts from: the base, or what stage one made of it."""
+        """Return the model that a stage starts from: the base, or what the stage before made."""
         torch.manual_seed(self.recipe.seed)
-        if stage == SFT2:
-            tuned = load_language_model(self.run_dir, SFT)
+        before = self.before(stage)
+        if before is not None:
+            tuned = load_language_model(self.run_dir, before)
             model = tuned.model.requires_grad_(True)
             return base.BaseModel(model, tuned.prompts.tokenizer, tuned.prompts.vocabulary)
         texts = [self.report_text(int(row)) for row in self.reported("train")]
@@ -163,7 +176,9 @@ class Run:
         exchanges = texts.read(settings.text_file) if settings.text_file else texts.glossary()
         questions = self.questions() if settings.mixture.get("vqa") else {}
         builder = RowBuilder(prompts, films, codes, settings, questions, exchanges)
-        return Mixture(builder, pools(films, settings, questions), self.recipe.seed)
+        return Mixture(
+            builder, pools(films, settings, questions, self.recipe.seed), self.recipe.seed
+        )
 
     def questions(self) -> dict[int, list[tuple[str, str]]]:
         """Return question and answer of the VQA table, by the film's row in the catalog."""
@@ -174,7 +189,7 @@ class Run:
         return found
 
     def train_language_model(self, base_dir: Path | None, stage: str = SFT) -> None:
-        """Tune the language model: stage one from the base, stage two from stage one."""
+        """Tune the language model: stage one from the base, each other from the one before."""
         start = self.start_model(stage, base_dir)
         version = self.recipe.base.prompt_version
         prompts = PromptBuilder(start.tokenizer, start.vocabulary, version)

@@ -19,7 +19,7 @@ from engine.vocabulary import Vocabulary
 
 CLASSIFIER, CALIBRATION, TOKENIZER = "classifier", "calibration", "tokenizer"
 TOKENIZER2 = "tokenizer2"
-SFT, SFT2 = "sft", "sft2"
+TUNINGS = SFT, SFT2, SFT3 = "sft", "sft2", "sft3"
 TOKENIZER_FILE = "tokenizer.json"
 
 
@@ -72,7 +72,7 @@ def tokenizer_config(values: dict[str, Any], stage: str) -> VqganConfig:
 
 def load_language_model(run_dir: Path, stage: str | None = None) -> LanguageModel:
     """Return the tuned language model of a run, by default of its last stage."""
-    stage = stage or last_of(run_dir, SFT, SFT2)
+    stage = stage or last_of(run_dir, *TUNINGS)
     found = newest(run_dir, stage)
     architecture = dict(found.values["architecture"])
     config = AutoConfig.for_model(architecture.pop("model_type"), **architecture)

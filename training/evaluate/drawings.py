@@ -24,7 +24,7 @@ from engine.nets.vqgan import Vqgan
 from engine.pipeline import Engine
 from training.evaluate.bootstrap import Figure, bootstrap
 from training.evaluate.judge import Judgement, averaged, judge, referenced
-from training.evaluate.reconstruction import draw_grid, unit
+from training.evaluate.reconstruction import decoded, draw_grid, unit
 from training.evaluate.similarity import frechet, ssim
 from training.progress import bar
 from training.stages import Run
@@ -76,12 +76,10 @@ def balanced(run: Run, rows: Rows, count: int) -> Rows:
     return rng.permutation(np.concatenate([sick[:half], well[: count - half]]))
 
 
-@torch.no_grad()
 def decode_all(model: Vqgan, codes: Rows) -> Bytes:
     """Codes [N, 256] -> films uint8 [N, 256, 256]."""
     batches = (codes[s : s + DECODED] for s in range(0, len(codes), DECODED))
-    films = [model.decode(torch.from_numpy(batch)).mean(1) for batch in batches]
-    return torch.cat(films).add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8).numpy()
+    return np.concatenate([decoded(model, torch.from_numpy(batch)) for batch in batches])
 
 
 def nearest(found: Judgement, films: Bytes, known: Judgement, known_films: Bytes) -> Nearest:

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image as Picture
 
-from engine.nets.classifier import film_tensor
+from engine.nets.classifier import FilmClassifier, film_tensor
 from engine.nets.load import load_classifier, load_tokenizer
 from engine.nets.vqgan import Vqgan
 from training.classifier import label_matrix
@@ -34,6 +34,13 @@ Rows = NDArray[np.int64]
 
 
 @torch.no_grad()
+def decoded(model: Vqgan, codes: torch.Tensor) -> Bytes:
+    """Codes [B, 256] -> films uint8 [B, 256, 256]."""
+    pixels = model.decode(codes).mean(1).add(1).mul(127.5).round().clamp(0, 255)
+    return pixels.to(torch.uint8).numpy()
+
+
+@torch.no_grad()
 def reconstruct(model: Vqgan, films: Bytes) -> tuple[Bytes, Rows]:
     """Return films uint8 [N, 256, 256] after their passage through codes, and the codes."""
     drawn, codes = [], []
@@ -41,8 +48,7 @@ def reconstruct(model: Vqgan, films: Bytes) -> tuple[Bytes, Rows]:
         for start in range(0, len(films), BATCH):
             batch = film_tensor(np.asarray(films[start : start + BATCH]))
             found = model.encode(batch.expand(-1, model.config.in_channels, -1, -1))
-            pixels = model.decode(found).mean(1).add(1).mul(127.5).round().clamp(0, 255)
-            drawn.append(pixels.to(torch.uint8).numpy())
+            drawn.append(decoded(model, found))
             codes.append(found.numpy())
             progress.advance(progress.task_ids[0], len(batch))
     return np.concatenate(drawn), np.concatenate(codes)
@@ -72,11 +78,11 @@ def auroc_loss(labels: NDArray[np.float64], real: Judgement, made: Judgement) ->
 
 
 def measure(
-    model: Vqgan, films: Bytes, labels: NDArray[np.float64], real: Judgement, judged_by: Run
+    model: Vqgan, films: Bytes, labels: NDArray[np.float64], real: Judgement, by: FilmClassifier
 ) -> tuple[dict[str, Figure], Bytes]:
     """Return a tokenizer's figures and its reconstructions."""
     made, codes = reconstruct(model, films)
-    again = judge(load_classifier(judged_by.run_dir), made)
+    again = judge(by, made)
     use, perplexity = codebook_use(codes, model.config.num_codes)
     noise = psnr(unit(made), unit(films)).double().numpy()
     shape = ssim(unit(made), unit(films)).double().numpy()
@@ -112,12 +118,13 @@ def evaluate_tokenizers(
     rows = run.frontal("val")[: limit or None]
     films = np.asarray(run.images[rows])
     labels = label_matrix([run.catalog.films[row] for row in rows], run.recipe.classifier)
-    real = judge(load_classifier(run.run_dir), films)
+    classifier = load_classifier(run.run_dir)
+    real = judge(classifier, films)
     tables: dict[str, dict[str, Figure]] = {}
     pictures = {"original": films}
     for run_dir in (run.run_dir, *others):
         model = load_tokenizer(run_dir)
-        figures, made = measure(model, films, labels.astype(np.float64), real, run)
+        figures, made = measure(model, films, labels.astype(np.float64), real, classifier)
         tables[str(run_dir)], pictures[str(run_dir)] = figures, made
     target = run.run_dir / "evaluate" / "tokenizer"
     draw_grid(pictures, target / "grid.png")

@@ -61,8 +61,7 @@ def drafts(run: Run, engine: Engine, rows: Rows, *, hinted: bool) -> Iterator[Re
     """Yield the engine's draft for each film."""
     with bar("reports", len(rows)) as progress:
         for row in rows:
-            film = run.images[row][None].astype(np.float32) / 127.5 - 1.0
-            draft = engine.report(film, hinted=hinted)
+            draft = engine.report(run.film(row), hinted=hinted)
             yield Report(" ".join(draft.findings), " ".join(draft.impression))
             progress.advance(progress.task_ids[0])
 

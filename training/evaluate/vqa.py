@@ -28,7 +28,6 @@ from training.vqa import answers, table
 from training.vqa.phrasings import digest
 from training.vqa.table import Question
 
-Bools = NDArray[np.bool_]
 Majority = Mapping[tuple[str, ...], str]
 SYSTEMS = ("model", "majority by topic", "majority by finding")
 
@@ -168,7 +167,7 @@ def ask_all(
 def images_of(run: Run) -> Callable[[str], Image]:
     """Return a function from image id to the film, float32 [1, 256, 256] in [-1, 1]."""
     places = {film.image_id: row for row, film in enumerate(run.catalog.films)}
-    return lambda image_id: run.images[places[image_id]][None].astype(np.float32) / 127.5 - 1.0
+    return lambda image_id: run.film(places[image_id])
 
 
 def evaluate_vqa(run: Run, bundle_dir: Path | None, limit: int) -> dict[str, Figure]:
