@@ -27,6 +27,7 @@ from training.evaluate.adapters import (
 )
 from training.evaluate.bootstrap import PatientResamples, bootstrap
 from training.evaluate.finding_errors import Errors, compare, length_controlled
+from training.evaluate.published_metrics import lines, published_metrics
 from training.evaluate.report_metrics import DEFINITIONS, Pair, measure
 
 SENTENCES = (
@@ -297,7 +298,7 @@ def installed_radgraph(tmp_path, monkeypatch):
         record.write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
     (site / "radgraph.py").write_text(STAND_IN)
     monkeypatch.setenv("PYTHONPATH", str(site))
-    return with_files(tmp_path / "weights", "radgraph")
+    return with_files(tmp_path / "weights" / "radgraph", "radgraph")
 
 
 def test_an_adapter_scores_offline_in_the_folder_of_its_weights(installed_radgraph):
@@ -309,6 +310,15 @@ def test_an_adapter_scores_offline_in_the_folder_of_its_weights(installed_radgra
     assert scores == {"simple": 0.5, "partial": 0.25, "complete": 0.125}
     with pytest.raises(TrainingError, match="no such layer"):
         adapter.score(["fail"], ["b"])
+
+
+def test_published_metrics_are_scored_or_named_with_the_reason(installed_radgraph):
+    pairs = {"model": [Pair("p1", "a", "b"), Pair("p2", "c", "c")]}
+    found = published_metrics(pairs, installed_radgraph.parent, None)
+    assert found["radgraph"] == {"model": {"simple": 0.5, "partial": 0.25, "complete": 0.125}}
+    told = list(lines(found))
+    assert any(line.startswith("chexbert: not available (") for line in told)
+    assert "radgraph, model: simple 0.500, partial 0.250, complete 0.125" in told
 
 
 def test_every_figure_can_be_stored_as_json():

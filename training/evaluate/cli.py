@@ -12,9 +12,10 @@ from training.evaluate.classifier_figures import evaluate_classifier
 from training.evaluate.conditioning import evaluate_conditioning
 from training.evaluate.drawings import evaluate_drawings
 from training.evaluate.figure_table import figure_table
+from training.evaluate.published_metrics import lines
 from training.evaluate.reconstruction import evaluate_tokenizers
 from training.evaluate.report_tables import markdown, write_tables
-from training.evaluate.reports import evaluate_reports
+from training.evaluate.reports import evaluate_reports, score_published
 from training.evaluate.retention import evaluate_retention
 from training.evaluate.vqa import evaluate_vqa
 from training.stages import Run
@@ -49,6 +50,8 @@ def reports(run: Run, options: argparse.Namespace) -> None:
     found = evaluate_reports(run, options.bundle, options.limit)
     write_tables(found, run.run_dir / "evaluate" / "reports")
     print(markdown(found))
+    for line in lines(score_published(run, options.judges, options.judges_python)):
+        Console().print(line, highlight=False, markup=False)
 
 
 def retention(run: Run, options: argparse.Namespace) -> None:
@@ -95,5 +98,8 @@ def add_verbs(
             added.add_argument(
                 "--against", type=Path, nargs="*", default=[], help="other runs to compare"
             )
+        if name in ("reports", ALL):
+            added.add_argument("--judges", type=Path, help="folder of chexbert/ radgraph/ green/")
+            added.add_argument("--judges-python", type=Path, help="interpreter with their packages")
         if name in ("retention", ALL):
             added.add_argument("--texts", type=Path, help="JSON lines of exchanges to ask")

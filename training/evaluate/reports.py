@@ -23,6 +23,7 @@ from engine.pipeline import Engine
 from training.catalog import Film
 from training.evaluate import report_metrics
 from training.evaluate.baselines import MOST_FREQUENT, NEAREST, most_frequent_normal, neighbours
+from training.evaluate.published_metrics import Published, published_metrics
 from training.evaluate.report_metrics import Pair, ReportFigures
 from training.evaluate.subgroups import subgroups
 from training.progress import bar
@@ -101,16 +102,24 @@ def section_of(report: Report | Predicted, section: str) -> str:
     return f"{report.findings} {report.impression}".strip()
 
 
-def score(
+def paired(
     predicted: list[Predicted], films: Mapping[str, Film], section: str, kind: str
-) -> dict[str, ReportFigures]:
-    """Return the figures of every system on the films whose reference has the section."""
+) -> dict[str, list[Pair]]:
+    """Return every system's reports beside the reference, where this has the section."""
     pairs: dict[str, list[Pair]] = {}
     for one in predicted:
         wanted = section_of(reference(films[one.image_id], kind), section)
         if wanted:
             pair = Pair(one.patient_id, section_of(one, section), wanted)
             pairs.setdefault(one.system, []).append(pair)
+    return pairs
+
+
+def score(
+    predicted: list[Predicted], films: Mapping[str, Film], section: str, kind: str
+) -> dict[str, ReportFigures]:
+    """Return the figures of every system on the films whose reference has the section."""
+    pairs = paired(predicted, films, section, kind)
     return {system: report_metrics.measure(found) for system, found in pairs.items()}
 
 
@@ -139,11 +148,26 @@ def evaluate_reports(
     return rescore(run, output, engine.digest)
 
 
+def read_predictions(output: Path) -> list[Predicted]:
+    """Return the predictions that were written."""
+    return [Predicted(**row) for row in pq.read_table(output / PREDICTIONS).to_pylist()]
+
+
+def score_published(run: Run, judges: Path | None, python: Path | None) -> Published:
+    """Score written predictions (findings, cleaned reference) by published metrics; store these."""
+    output = run.run_dir / "evaluate" / "reports"
+    films = {film.image_id: film for film in run.catalog.films}
+    pairs = paired(read_predictions(output), films, "findings", "cleaned")
+    found = published_metrics(pairs, judges, python)
+    (output / "published.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    return found
+
+
 def rescore(
     run: Run, output: Path, bundle_digest: str
 ) -> dict[tuple[str, str], dict[str, ReportFigures]]:
     """Compute the figures of written predictions and store them beside these."""
-    predicted = [Predicted(**row) for row in pq.read_table(output / PREDICTIONS).to_pylist()]
+    predicted = read_predictions(output)
     films = {film.image_id: film for film in run.catalog.films}
     found = {
         (section, kind): score(predicted, films, section, kind)
