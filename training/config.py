@@ -62,7 +62,9 @@ class TokenizerSection(Section):
 
     ``clinical_weight`` weighs the squared distance of the classifier's pooled features (arXiv
     2305.11490, section 3.2); ``perceptual_weights`` names VGG-16 weights for LPIPS, without which
-    the classifier's maps serve; ``init`` names a taming-transformers checkpoint to start from. A
+    the classifier's maps serve. Films are compared by either network at one of ``feature_sizes``
+    pixels, drawn for every step: what shows at one size alone, as a pattern of single pixels does,
+    is no way to please them. ``init`` names a taming-transformers checkpoint to start from. A
     second pass may keep every code as it is and train the decoder alone.
     """
 
@@ -83,6 +85,7 @@ class TokenizerSection(Section):
     init_sha256: str = ""
     perceptual_weights: str | None = None
     perceptual_sha256: str = ""
+    feature_sizes: tuple[int, ...] = (256,)
     discriminator_channels: int = 64
     discriminator_start: int = 10_000
     discriminator_weight: float = 0.8

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from engine.nets.checkpoints import Checkpoint, newest, take_up
 from engine.nets.classifier import FilmClassifier, film_tensor
@@ -47,6 +48,13 @@ def fresh_tokenizer(settings: TokenizerSection) -> Vqgan:
         kept = {key: value for key, value in weights.items() if not key.startswith("loss.")}
         take_up(made, kept)
     return made
+
+
+def resized(x: Tensor, size: int) -> Tensor:
+    """Return films [B, C, H, H] at another size, antialiased and differentiable."""
+    if x.shape[-1] == size:
+        return x
+    return F.interpolate(x, size=(size, size), mode="bilinear", antialias=True)
 
 
 def keep_codes(model: Vqgan) -> None:
@@ -156,7 +164,8 @@ class TokenizerLoop:
 
     def feature_losses(self, drawn: Tensor, films: Tensor) -> tuple[Tensor, Tensor]:
         """Return the perceptual and the clinical distance of reconstructions and films."""
-        drawn, films = (x.mean(1, keepdim=True) for x in (drawn, films))
+        size = self.feature_size()
+        drawn, films = (resized(x.float().mean(1, keepdim=True), size) for x in (drawn, films))
         with self.autocast():
             found = self.clinical.maps(drawn)
             with torch.no_grad():
@@ -168,6 +177,11 @@ class TokenizerLoop:
             else:
                 found, wanted = self.perceptual.maps(drawn), self.perceptual.maps(films)
         return losses.feature_distance(found, wanted), clinical
+
+    def feature_size(self) -> int:
+        """Draw the size at which films are compared in this step."""
+        sizes = self.settings.feature_sizes
+        return sizes[int(torch.randint(len(sizes), ()))]
 
     def adversary(self, drawn: Tensor, steady: Tensor) -> tuple[Tensor, Tensor]:
         """Return the generator's adversarial loss and its adaptive weight."""

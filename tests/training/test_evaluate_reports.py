@@ -16,6 +16,7 @@ from training.evaluate import plots
 from training.evaluate.baselines import MOST_FREQUENT, NEAREST, most_frequent_normal, neighbours
 from training.evaluate.bootstrap import Figure, PatientDraws
 from training.evaluate.classifier_figures import evaluate_classifier, finding_figure
+from training.evaluate.gallery import write_gallery
 from training.evaluate.report_tables import cell, write_tables
 from training.evaluate.reports import (
     MODEL,
@@ -114,6 +115,20 @@ def test_written_predictions_are_scored_again_without_a_model(trained, reported)
         overall["bleu-4"]["value"] == reported["report", "cleaned"][MODEL].overall["bleu-4"].value
     )
     assert stored["definitions"]
+
+
+def test_the_gallery_shows_the_worst_of_each_kind_with_its_film(trained, tmp_path):
+    rows = trained.reported("val")[:2]
+    cases = [trained.catalog.films[row] for row in rows]
+    wrong = predicted(MODEL, cases[0], ("Large left pneumothorax. Cardiomegaly.", ""))
+    right = predicted(MODEL, cases[1], (cases[1].written_findings, cases[1].written_impression))
+    write_gallery(trained, [wrong, right], tmp_path)
+    text = (tmp_path / "failures.md").read_text()
+    assert "## false: in 1 drafts" in text
+    assert "Large left pneumothorax. Cardiomegaly." in text.split("## missing")[0]
+    shown = sorted((tmp_path / "failures").glob("*.png"))
+    assert [path.stem for path in shown] == [cases[0].image_id]
+    assert np.array_equal(np.asarray(Image.open(shown[0])), trained.images[rows[0]])
 
 
 def test_the_tables_hold_every_system_and_every_figure(trained, reported, tmp_path):

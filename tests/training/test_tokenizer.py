@@ -20,7 +20,7 @@ from training.classifier import fresh_classifier
 from training.encode_images import codes_of
 from training.errors import RecipeError
 from training.perceptual import DEPTHS, IMAGENET_MEAN, IMAGENET_STD, Vgg16, load_vgg16
-from training.tokenizer_train import TokenizerLoop, fresh_tokenizer
+from training.tokenizer_train import TokenizerLoop, fresh_tokenizer, resized
 
 LEVELS = (8, 5, 5, 5)
 TAMING_KEYS = (
@@ -158,6 +158,21 @@ def test_the_clinical_weight_changes_the_gradient_and_not_the_losses():
     assert without == with_it
     assert without["clinical"] > 0
     assert F.cosine_similarity(plain.flatten(), pulled.flatten(), dim=0) < 0.99
+
+
+def test_a_smaller_film_shows_no_pattern_of_single_pixels():
+    board = (torch.arange(256)[:, None] + torch.arange(256)).remainder(2).float()[None, None]
+    assert resized(board, 256) is board
+    assert resized(board, 128)[..., 4:-4, 4:-4].std() < 0.01 < board.std()
+
+
+def test_films_are_compared_at_every_size_of_the_recipe():
+    fit = start("tokenizer.feature_sizes=[160, 224, 256]")
+    assert {fit.feature_size() for _ in range(60)} == {160, 224, 256}
+    films = fit.batch(0).requires_grad_()
+    _, clinical = fit.feature_losses(films, films.detach().flip(0))
+    (gradient_of_films,) = torch.autograd.grad(clinical, films)
+    assert gradient_of_films.abs().sum() > 0
 
 
 def test_an_fsq_tokenizer_trains_and_its_codes_fit_the_vocabulary():

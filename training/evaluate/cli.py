@@ -12,10 +12,11 @@ from training.evaluate.classifier_figures import evaluate_classifier
 from training.evaluate.conditioning import evaluate_conditioning
 from training.evaluate.drawings import evaluate_drawings
 from training.evaluate.figure_table import figure_table
+from training.evaluate.gallery import write_gallery
 from training.evaluate.published_metrics import lines
 from training.evaluate.reconstruction import evaluate_tokenizers
 from training.evaluate.report_tables import markdown, write_tables
-from training.evaluate.reports import evaluate_reports, score_published
+from training.evaluate.reports import evaluate_reports, read_predictions, score_published
 from training.evaluate.retention import evaluate_retention
 from training.evaluate.vqa import evaluate_vqa
 from training.stages import Run
@@ -48,7 +49,9 @@ def drawings(run: Run, options: argparse.Namespace) -> None:
 def reports(run: Run, options: argparse.Namespace) -> None:
     """Draft val films and measure the drafts beside two baselines."""
     found = evaluate_reports(run, options.bundle, options.limit)
-    write_tables(found, run.run_dir / "evaluate" / "reports")
+    output = run.run_dir / "evaluate" / "reports"
+    write_tables(found, output)
+    write_gallery(run, read_predictions(output), output)
     print(markdown(found))
     for line in lines(score_published(run, options.judges, options.judges_python)):
         Console().print(line, highlight=False, markup=False)
