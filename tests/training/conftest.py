@@ -34,7 +34,8 @@ OVERRIDES = [
     "base.keep_layers=[0, 2]",
     "base.max_vocabulary=290", "sft.steps=4", "sft.batch_size=2", "sft.checkpoint_every=2",
     "sft.max_length=900", "sft2.steps=2", "sft2.batch_size=2", "sft2.checkpoint_every=2",
-    "sft2.max_length=900",
+    "sft2.max_length=900", "sft3.steps=2", "sft3.batch_size=2", "sft3.checkpoint_every=2",
+    "sft3.max_length=900",
 ]  # fmt: skip
 
 
@@ -111,6 +112,7 @@ def trained(tmp_path_factory, films_dir, base_dir, recipe):
     run.make_questions()
     run.train_language_model(base_dir)
     run.train_language_model(base_dir, "sft2")
+    run.train_language_model(base_dir, "sft3")
     return run
 
 
