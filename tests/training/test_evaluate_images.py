@@ -186,13 +186,13 @@ def test_a_reconstruction_is_what_its_codes_decode_to(trained):
 def test_tokenizers_are_compared_on_the_same_films_with_a_grid(trained, tmp_path):
     twin = shutil.copytree(trained.run_dir, tmp_path / "twin")
     tables = evaluate_tokenizers(trained, [twin], limit=3)
-    ours, theirs = tables[str(trained.run_dir)], tables[str(twin)]
+    ours, theirs = tables[trained.run_dir.name], tables[twin.name]
     assert ours["psnr_db"] == theirs["psnr_db"]
     assert 0 < ours["codebook_use"].value <= 1
     assert ours["ssim"].count == 3
     output = trained.run_dir / "evaluate" / "tokenizer"
     stored = json.loads((output / "metrics.json").read_text())
-    assert stored[str(twin)]["ssim"]["value"] == theirs["ssim"].value
+    assert stored[twin.name]["ssim"]["value"] == theirs["ssim"].value
     assert size_of(output / "grid.png") == (3 * 256, 3 * 256)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from training.classifier import label_matrix
 from training.errors import TrainingError
 from training.evaluate import plots
 from training.evaluate.bootstrap import Figure, PatientDraws
+from training.evaluate.figure_table import store
 from training.evaluate.judge import MIN_CASES, judge, mean_auroc
 from training.evaluate.subgroups import subgroups
 from training.stages import Run
@@ -86,8 +86,7 @@ def evaluate_classifier(run: Run) -> dict[str, Figure]:
     }
     figures |= groups
     plots.intervals(areas, "AUROC", output / "auroc.png")
-    values = {name: asdict(figure) for name, figure in figures.items()}
-    (output / "metrics.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    store(figures, output)
     return figures
 
 

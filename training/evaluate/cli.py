@@ -13,6 +13,7 @@ from training.evaluate.conditioning import evaluate_conditioning
 from training.evaluate.drawings import evaluate_drawings
 from training.evaluate.figure_table import figure_table
 from training.evaluate.gallery import write_gallery
+from training.evaluate.guard_figures import evaluate_guard
 from training.evaluate.published_metrics import lines
 from training.evaluate.reconstruction import evaluate_tokenizers
 from training.evaluate.report_tables import markdown, write_tables
@@ -28,6 +29,11 @@ Verb = Callable[[Run, argparse.Namespace], None]
 def classifier(run: Run, options: argparse.Namespace) -> None:
     """Measure the film classifier: AUROC a finding, view accuracy, calibration."""
     Console().print(figure_table(evaluate_classifier(run)))
+
+
+def guard(run: Run, options: argparse.Namespace) -> None:
+    """Measure whom the guard lets in: films as they are, turned, inverted, and other images."""
+    Console().print(figure_table(evaluate_guard(run, options.bundle, options.limit)))
 
 
 def tokenizer(run: Run, options: argparse.Namespace) -> None:
@@ -75,6 +81,7 @@ def everything(run: Run, options: argparse.Namespace) -> None:
 ALL = "all"
 MEASURES: dict[str, Verb] = {
     "classifier": classifier,
+    "guard": guard,
     "tokenizer": tokenizer,
     "conditioning": conditioning,
     "drawings": drawings,
@@ -82,7 +89,7 @@ MEASURES: dict[str, Verb] = {
     "retention": retention,
     ALL: everything,
 }
-ON_A_BUNDLE = ("drawings", "reports", ALL)
+ON_A_BUNDLE = ("guard", "drawings", "reports", ALL)
 
 
 def add_verbs(

@@ -8,8 +8,7 @@ film, against how near real films come to each other.
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,7 @@ from engine.nets.load import hint_thresholds, load_classifier, load_tokenizer
 from engine.nets.vqgan import Vqgan
 from engine.pipeline import Engine
 from training.evaluate.bootstrap import Figure, bootstrap
+from training.evaluate.figure_table import store
 from training.evaluate.judge import Judgement, averaged, judge, referenced
 from training.evaluate.reconstruction import decoded, draw_grid, unit
 from training.evaluate.similarity import frechet, ssim
@@ -130,8 +130,7 @@ def evaluate_drawings(run: Run, bundle_dir: Path | None, count: int) -> dict[str
     made = decode_all(load_tokenizer(run.run_dir), np.asarray(table["codes"].to_pylist(), np.int64))
     figures = compare(run, load_classifier(run.run_dir), rows, made)
     draw_grid({"real": np.asarray(run.images[rows]), "drawn": made}, output / "grid.png")
-    values = {name: asdict(figure) for name, figure in figures.items()}
-    (output / "metrics.json").write_text(json.dumps(values, indent=1) + "\n")
+    store(figures, output)
     return figures
 
 

@@ -125,7 +125,8 @@ def evaluate_tokenizers(
     for run_dir in (run.run_dir, *others):
         model = load_tokenizer(run_dir)
         figures, made = measure(model, films, labels.astype(np.float64), real, classifier)
-        tables[str(run_dir)], pictures[str(run_dir)] = figures, made
+        name = run_dir.name if run_dir.name not in tables else str(run_dir)
+        tables[name], pictures[name] = figures, made
     target = run.run_dir / "evaluate" / "tokenizer"
     draw_grid(pictures, target / "grid.png")
     values = {name: {k: asdict(f) for k, f in found.items()} for name, found in tables.items()}

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from engine.nets.load import load_language_model
 from engine.prompts import PromptBuilder
 from training.base import find_vocabulary, load_pretrained
 from training.evaluate.bootstrap import Figure, bootstrap, mean_figure
+from training.evaluate.figure_table import store
 from training.stages import Run
 from training.texts import Exchange, read
 
@@ -71,6 +71,5 @@ def evaluate_retention(run: Run, base_dir: Path | None, texts: Path | None) -> d
         for exchange, a, b in zip(exchanges, ours, theirs, strict=True)
     ]
     (output / "predictions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    values = {name: asdict(figure) for name, figure in figures.items()}
-    (output / "metrics.json").write_text(json.dumps(values, indent=1) + "\n")
+    store(figures, output)
     return figures
