@@ -115,6 +115,8 @@ def test_written_predictions_are_scored_again_without_a_model(trained, reported)
         overall["bleu-4"]["value"] == reported["report", "cleaned"][MODEL].overall["bleu-4"].value
     )
     assert stored["definitions"]
+    by_finding = json.loads((output / "findings.json").read_text())["report, cleaned"][MODEL]
+    assert by_finding["findings"]["No Finding"]["f1"]
 
 
 def test_the_gallery_shows_the_worst_of_each_kind_with_its_film(trained, tmp_path):

@@ -23,6 +23,7 @@ from engine.pipeline import Engine
 from training.catalog import Film
 from training.evaluate import report_metrics
 from training.evaluate.baselines import MOST_FREQUENT, NEAREST, most_frequent_normal, neighbours
+from training.evaluate.figure_table import METRICS
 from training.evaluate.published_metrics import Published, published_metrics
 from training.evaluate.report_metrics import Pair, ReportFigures
 from training.evaluate.subgroups import subgroups
@@ -36,6 +37,8 @@ SECTIONS = ("findings", "report")
 REFERENCES = ("cleaned", "written")
 PREDICTIONS = "predictions.parquet"
 MICRO_F1 = "f1 micro"
+BY_FINDING = ("findings", "positives", "errors")
+"""What is stored apart, in ``findings.json``: too much for a bundle's manifest."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +183,13 @@ def rescore(
         "definitions": report_metrics.DEFINITIONS,
     }
     values["subgroups"] = by_subgroup(predicted, films)
+    by_finding: dict[str, Any] = {}
     for (section, kind), systems in found.items():
-        values[f"{section}, {kind}"] = {name: asdict(figs) for name, figs in systems.items()}
-    (output / "metrics.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+        stored = {name: asdict(figures) for name, figures in systems.items()}
+        by_finding[f"{section}, {kind}"] = {
+            name: {part: one.pop(part) for part in BY_FINDING} for name, one in stored.items()
+        }
+        values[f"{section}, {kind}"] = stored
+    for file, content in ((METRICS, values), ("findings.json", by_finding)):
+        (output / file).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return found
