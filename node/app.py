@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import queue
 import signal
-import threading
 from collections.abc import Mapping
 from functools import partial
 from types import FrameType
@@ -24,6 +24,7 @@ from node.receiver import Receiver
 from node.scp import Scp
 from node.scu import Scu
 from node.spool import Spool
+from node.tls import Tls
 from node.worker import Closer, Worker
 
 _LOG = get_logger("app")
@@ -58,11 +59,14 @@ class Node:
     ------
     StorageError
         The storage root cannot be used, or another node uses it.
+    TlsError
+        A certificate or key is not fit for use.
     """
 
     def __init__(self, settings: Settings, engine: Drafter, clock: Clock | None = None) -> None:
         self.settings = settings
         self._clock = clock or SystemClock()
+        self._tls = Tls(settings.node.tls, self._clock)
         self._spool = Spool(settings.node.storage)
         self._spool.prepare()
         self._spool.lock()
@@ -78,11 +82,12 @@ class Node:
             Receiver(settings.node.intake, self._spool, self._ledger, self._clock),
             self.journal,
             self._clock,
+            self._tls,
         )
         self._deliverer = Deliverer(
             settings.peers,
             settings.outputs.outbox,
-            Scu(settings.node),
+            Scu(settings.node, self._tls),
             self._outbox,
             self._spool,
             self._clock,
@@ -94,6 +99,7 @@ class Node:
         settings, clock = self.settings, self._clock
         closer = Closer(self._ledger, settings.node.study, clock, self._scp.open_study_uids)
         self._dispatch.add("closer", self._kicking(closer.step))
+        self._dispatch.add("certificates", self._tls.step)
         destinations = destinations_of(settings.peers)
         for number in range(settings.node.work.num_workers):
             worker = Worker(
@@ -142,6 +148,10 @@ class Node:
         self._dispatch.start()
         say(_LOG, "node.started", ae_title=self.settings.node.ae_title, resumed=resumed)
 
+    def reload(self) -> bool:
+        """Read certificates and keys again; tell whether they are in use now."""
+        return self._tls.reload()
+
     def stop(self) -> None:
         """Stop listening, let the steps under way end, and give the storage back."""
         self._scp.stop()
@@ -152,14 +162,15 @@ class Node:
 
 
 def run_until_signalled(node: Node) -> None:
-    """Run a node until SIGTERM or SIGINT."""
-    stopping = threading.Event()
+    """Run a node until SIGTERM or SIGINT; SIGHUP makes it read its certificates again."""
+    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
 
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
-        stopping.set()
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        signals.put(number)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, on_signal)
     node.start()
-    stopping.wait()
+    while signals.get() == signal.SIGHUP:
+        node.reload()
     node.stop()
