@@ -64,7 +64,7 @@ _VERIFY_HINTS = {
 """By OpenSSL's verification error (X509_V_ERR_…)."""
 
 
-def accept(sock: socket.socket, tls: Tls, deadline_s: float) -> ssl.SSLSocket:
+def accept(sock: socket.socket, tls: Tls, deadline_s: float) -> ssl.SSLSocket | None:
     """Shake hands with a caller.
 
     Parameters
@@ -72,12 +72,28 @@ def accept(sock: socket.socket, tls: Tls, deadline_s: float) -> ssl.SSLSocket:
     deadline_s
         Seconds for the whole handshake.
 
+    Returns
+    -------
+    ssl.SSLSocket or None
+        None where the caller hung up without a word, as the probes of load balancers do.
+
     Raises
     ------
     HandshakeRefused
         With what happened and what would cure it; the connection is closed.
     """
-    return _shake(sock, tls.server, deadline_s, server_side=True, server_name=None)
+    started = time.monotonic()
+    sock.settimeout(deadline_s)
+    try:
+        says_something = bool(sock.recv(1, socket.MSG_PEEK))
+    except OSError as error:
+        sock.close()
+        raise refusal_of(error) from error
+    if not says_something:
+        sock.close()
+        return None
+    left_s = max(deadline_s - (time.monotonic() - started), 0.001)
+    return _shake(sock, tls.server, left_s, server_side=True, server_name=None)
 
 
 def connect(sock: socket.socket, tls: Tls, peer: PeerSettings, deadline_s: float) -> ssl.SSLSocket:
@@ -104,8 +120,6 @@ def _shake(
     server_side: bool,
     server_name: str | None,
 ) -> ssl.SSLSocket:
-    sock.settimeout(deadline_s)
-    started = time.monotonic()
     try:
         secured = context.wrap_socket(
             sock,
@@ -117,7 +131,7 @@ def _shake(
         sock.close()
         raise HandshakeRefused("the connection was closed before the handshake") from error
     try:
-        secured.settimeout(max(deadline_s - (time.monotonic() - started), 0.001))
+        secured.settimeout(deadline_s)
         secured.do_handshake()
     except OSError as error:
         with suppress(OSError):
@@ -135,7 +149,7 @@ def refusal_of(error: OSError) -> HandshakeRefused:
             return HandshakeRefused(text, hint=hint)
         case TimeoutError():
             return HandshakeRefused("the handshake was not done in time", hint="is it TLS at all")
-        case ssl.SSLError() if error.reason:
+        case ssl.SSLError() if error.reason and error.reason != "UNEXPECTED_EOF_WHILE_READING":
             return _known(error.reason)
     return HandshakeRefused(
         "the peer closed the connection in the handshake",

@@ -249,6 +249,16 @@ def test_handshakes_that_stall_hold_nobody_up_and_end_at_the_deadline(
     assert "not done in time" in _last_rejection(node)["reason"]
 
 
+def test_a_probe_that_hangs_up_without_a_word_is_no_rejection(
+    start_secure: Start, authority: Authority
+) -> None:
+    node = start_secure()
+    for _ in range(3):
+        socket.create_connection(("127.0.0.1", node.settings.node.port)).close()
+    assert not _associate(node, _client(authority, None)).is_established
+    assert [row["kind"] for row in node.journal.rejections()] == ["tls"]
+
+
 def test_a_handshake_takes_up_a_connection_of_its_address(
     start_secure: Start, authority: Authority, theirs: Issued
 ) -> None:
