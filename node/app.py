@@ -9,6 +9,10 @@ from collections.abc import Mapping
 from functools import partial
 from types import FrameType
 
+from node.audit import Auditor, trail_path, whose
+from node.audit_chain import Chain
+from node.audit_events import AuditedEvents
+from node.audit_forward import Forwarder
 from node.clock import Clock, SystemClock
 from node.config import PeerSettings, Settings
 from node.delivery import Deliverer
@@ -24,6 +28,7 @@ from node.receiver import Receiver
 from node.scp import Scp
 from node.scu import Scu
 from node.spool import Spool
+from node.syslog import Repository
 from node.tls import Tls
 from node.worker import Closer, Worker
 
@@ -92,6 +97,7 @@ class Node:
             self._spool,
             self._clock,
         )
+        self._auditor = self._make_auditor() if settings.node.audit.enabled else None
         self._add_steps(Pipeline(engine, settings.outputs, self._spool, self._clock))
 
     def _add_steps(self, pipeline: Pipeline) -> None:
@@ -115,6 +121,19 @@ class Node:
         for name in sorted({name for names in destinations.values() for name in names}):
             self._dispatch.add(f"deliver-{name}", partial(self._deliverer.deliver_due, name))
 
+    def _make_auditor(self) -> Auditor:
+        """Put the audit trail into service, and its way to the repository."""
+        settings, clock = self.settings, self._clock
+        chain = Chain(trail_path(settings))
+        events = AuditedEvents(self._database, settings, lambda path: whose(self._spool.path(path)))
+        auditor = Auditor(settings, chain, events, self._tls, clock)
+        self._dispatch.add("audit", auditor.step)
+        if settings.node.audit.syslog.host:
+            deadline_s = settings.node.acse_timeout_s
+            repository = Repository(settings.node.audit.syslog, self._tls, deadline_s)
+            self._dispatch.add("audit-forward", Forwarder(chain.path, repository, clock).step)
+        return auditor
+
     def _kicking(self, step: Step) -> Step:
         """Return a step that wakes the others when it did something."""
 
@@ -134,6 +153,8 @@ class Node:
         PortTaken
             The port cannot be bound.
         """
+        if self._auditor is not None:
+            self._auditor.start()
         now = self._clock.now()
         resumed = self._ledger.recover(now)
         self._outbox.recover(now, self.settings.outputs.outbox)
@@ -156,6 +177,8 @@ class Node:
         """Stop listening, let the steps under way end, and give the storage back."""
         self._scp.stop()
         ended = self._dispatch.stop(_STOP_TIMEOUT_S)
+        if self._auditor is not None:
+            self._auditor.stop()
         self._database.dispose()
         self._spool.unlock()
         say(_LOG, "node.stopped", unfinished=not ended)

@@ -130,6 +130,11 @@ def _canonical(rule: str) -> str:
     return next(iter(_address_rules(value)), rule) if kind == "IP" else rule
 
 
+def is_address(host: str) -> bool:
+    """Tell whether a host is written as an IP address."""
+    return bool(_address_rules(host))
+
+
 def _address_rules(host: str) -> frozenset[str]:
     try:
         return frozenset({f"IP:{ipaddress.ip_address(host)}"})

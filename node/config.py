@@ -127,6 +127,23 @@ class TlsSettings(Section):
         return self
 
 
+class SyslogSettings(Section):
+    """The audit record repository, reached by syslog over TLS (PS3.15 section A.6)."""
+
+    host: Annotated[str, Field(max_length=253)] = ""
+    port: Port = 6514
+    certificate: tuple[CertificateRule, ...] = ()
+
+
+class AuditSettings(Section):
+    """The audit trail (PS3.15 section A.5)."""
+
+    enabled: bool = True
+    file: Path | None = None
+    site: Annotated[str, Field(max_length=64)] = ""
+    syslog: SyslogSettings = SyslogSettings()
+
+
 class NodeSettings(Section):
     """The listener and everything behind it."""
 
@@ -146,6 +163,7 @@ class NodeSettings(Section):
     study: StudySettings = StudySettings()
     work: WorkSettings = WorkSettings()
     tls: TlsSettings = TlsSettings()
+    audit: AuditSettings = AuditSettings()
 
 
 OutputKind = Literal["report", "synthetic"]
@@ -219,4 +237,6 @@ class Settings(Section):
         called = [name for name, peer in self.peers.items() if peer.tls]
         if called and self.node.tls.ca is None:
             raise ValueError(f"peer {called[0]} is called over TLS: set node.tls.ca")
+        if self.node.audit.syslog.host and self.node.tls.ca is None:
+            raise ValueError("node.audit.syslog goes over TLS: set node.tls.ca")
         return self

@@ -45,6 +45,7 @@ from node.peers import (
 )
 from node.receiver import Receiver
 from node.records import Rejection
+from node.redact import stranger, without_title
 from node.sop_classes import IMAGE_CLASSES, TRANSFER_SYNTAXES, UNCOMPRESSED, VERIFICATION
 from node.tls import Tls
 from node.transport import BoundedServer, BoundedSocket, Limits
@@ -194,7 +195,7 @@ class Scp:
         if self._settings.check_called_aet and called != self._settings.ae_title:
             return Refusal(
                 CALLED_NOT_RECOGNISED,
-                f"called AE title is {called!r}, not ours",
+                "called AE title is not ours",
                 f"let the caller ask for {self._settings.ae_title}, or set "
                 "`node.check_called_aet: false`",
             )
@@ -295,15 +296,18 @@ class Scp:
 
     def _turn_away(self, rejection: Rejection, status: int | None = None) -> None:
         """Write a rejection to the log and keep it for `cxr-node status`."""
+        calling, hint = rejection.calling_aet, rejection.hint
+        if not self._peers.knows(calling):
+            calling, hint = stranger(calling), without_title(hint, calling)
         say(
             _LOG,
             _EVENTS.get(rejection.kind, "association.aborted"),
             level=logging.WARNING,
-            calling=rejection.calling_aet or None,
+            calling=calling or None,
             address=rejection.address,
             status=None if status is None else f"0x{status:04X}",
             reason=rejection.reason,
-            hint=rejection.hint or None,
+            hint=hint or None,
         )
         try:
             self._journal.note_rejection(rejection, self._clock.now())

@@ -256,6 +256,7 @@ def test_a_probe_that_hangs_up_without_a_word_is_no_rejection(
     for _ in range(3):
         socket.create_connection(("127.0.0.1", node.settings.node.port)).close()
     assert not _associate(node, _client(authority, None)).is_established
+    assert "shows no certificate" in _last_rejection(node)["reason"]
     assert [row["kind"] for row in node.journal.rejections()] == ["tls"]
 
 
