@@ -14,7 +14,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
 from node.config import PeerSettings
@@ -33,6 +34,8 @@ class Certificate:
     """SHA-256 of its encoding, 64 hexadecimal digits."""
     not_before: datetime
     not_after: datetime
+    key_digest: str = ""
+    """SHA-256 of its public key."""
 
     def time_left(self, now: datetime) -> timedelta:
         """Return the time until it expires; negative after that."""
@@ -90,7 +93,14 @@ def _read(parsed: x509.Certificate) -> Certificate:
         fingerprint=hashlib.sha256(parsed.public_bytes(Encoding.DER)).hexdigest(),
         not_before=parsed.not_valid_before_utc,
         not_after=parsed.not_valid_after_utc,
+        key_digest=digest_of(parsed.public_key()),
     )
+
+
+def digest_of(key: CertificatePublicKeyTypes) -> str:
+    """Return the SHA-256 of a public key."""
+    encoded = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(encoded).hexdigest()
 
 
 def _names(parsed: x509.Certificate) -> Iterator[str]:

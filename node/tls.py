@@ -13,18 +13,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
-from node.certificates import Certificate, read_file, unreadable
+from node.certificates import Certificate, read_file
 from node.clock import Clock, as_datetime
 from node.config import TlsSettings
 from node.errors import TlsError
+from node.keys import check_key, read_password
 from node.logs import get_logger, say
 from node.transport import HurriedTlsSocket
 
 _LOG = get_logger("tls")
 _DAY_S = 86_400.0
+_CERTIFICATE, _AUTHORITIES = "node.tls.certificate", "node.tls.ca"
 
 CIPHERS = (
     "ECDHE-ECDSA-AES256-GCM-SHA384",
@@ -40,14 +39,6 @@ _VERIFY = {
     "none": ssl.CERT_NONE,
 }
 _LOAD_FAULTS = {
-    "KEY_VALUES_MISMATCH": (
-        "the key does not belong to the certificate",
-        "name the key that the certificate was requested with",
-    ),
-    "KEY_TYPE_MISMATCH": (
-        "the key does not belong to the certificate",
-        "name the key that the certificate was requested with",
-    ),
     "EE_KEY_TOO_SMALL": ("the key of the certificate is too short", "RSA needs 2048 bits or more"),
     "CA_KEY_TOO_SMALL": ("the key of an authority is too short", "RSA needs 2048 bits or more"),
     "CA_MD_TOO_WEAK": ("the certificate is signed with a weak digest", "ask for one with SHA-256"),
@@ -162,7 +153,7 @@ class Tls:
             (name, one) for name, path in shown.items() for one in read_file(path, name)
         ]
         for name, one in certificates:
-            if name == "node.tls.certificate":
+            if name == _CERTIFICATE:
                 self._check_date(one)
         server = self._context(ssl.PROTOCOL_TLS_SERVER)
         server.verify_mode = _VERIFY[self.settings.client_certificates]
@@ -189,12 +180,12 @@ class Tls:
         if settings.ca is not None:
             _load_authorities(context, settings.ca)
         if settings.certificate is not None and settings.key is not None:
-            password = _password(settings.key_password_file)
-            _check_key(settings.key, password)
+            password = read_password(settings.key_password_file)
+            check_key(settings.key, password, read_file(settings.certificate, _CERTIFICATE)[0])
             try:
                 context.load_cert_chain(settings.certificate, settings.key, password or b"")
             except ssl.SSLError as error:
-                raise _load_fault("node.tls.certificate", error) from error
+                raise _load_fault(_CERTIFICATE, error) from error
         return context
 
 
@@ -227,33 +218,7 @@ def _load_authorities(context: ssl.SSLContext, path: Path) -> None:
     try:
         context.load_verify_locations(path)
     except ssl.SSLError as error:
-        raise _load_fault("node.tls.ca", error) from error
-
-
-def _password(path: Path | None) -> bytes | None:
-    """Read the password of the key, without the newline that editors add."""
-    if path is None:
-        return None
-    try:
-        return path.read_bytes().rstrip(b"\r\n")
-    except OSError as error:
-        raise unreadable(path, "node.tls.key_password_file", error) from error
-
-
-def _check_key(path: Path, password: bytes | None) -> None:
-    """Open the key once by ourselves: OpenSSL's errors do not say what is wrong with it."""
-    try:
-        load_pem_private_key(path.read_bytes(), password)
-    except OSError as error:
-        raise unreadable(path, "node.tls.key", error) from error
-    except TypeError as error:
-        needed = password is None
-        reason = "is encrypted" if needed else "is not encrypted, yet a password is given"
-        hint = "set node.tls.key_password_file" if needed else "drop node.tls.key_password_file"
-        raise TlsError(f"node.tls.key: {path} {reason}", hint=hint) from error
-    except (ValueError, UnsupportedAlgorithm) as error:
-        hint = "it must be a PEM private key" + (", and the password its own" if password else "")
-        raise TlsError(f"node.tls.key: {path} cannot be opened", hint=hint) from error
+        raise _load_fault(_AUTHORITIES, error) from error
 
 
 def _load_fault(setting: str, error: ssl.SSLError) -> TlsError:

@@ -29,6 +29,7 @@ class _Run:
 
     def __init__(self, folder: Path, pacs_port: int) -> None:
         self.folder = folder
+        self.starts = 0
         self.port = free_port()
         for name in ("work", "temporary", "home"):
             (folder / name).mkdir(parents=True)
@@ -54,6 +55,7 @@ class _Run:
 
     @contextmanager
     def started(self) -> Iterator[subprocess.Popen[bytes]]:
+        self.starts += 1
         with (self.folder / "output.log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "tests.node.planted", str(self.config)],
@@ -63,7 +65,7 @@ class _Run:
                 env=self.environment,
             )
         try:
-            wait_for(lambda: b"node.started" in self.log().rpartition(b"node.stopped")[2], 60)
+            wait_for(lambda: self.log().count(b"node.started") == self.starts, 60)
             yield process
         finally:
             process.kill()
@@ -122,7 +124,6 @@ def test_no_planted_value_is_anywhere_but_in_the_stores(tmp_path: Path, pacs: Pa
         process.wait(30)
     pacs.stop()
     with run.started() as process:
-        wait_for(lambda: b"audit.failed" in run.log() or b"node.started" in run.log())
         process.terminate()
         assert process.wait(60) == 0
     printed = {

@@ -388,6 +388,10 @@ def _wrong_key(authority: Authority, ours: Issued, _path: Path) -> dict[str, Any
     return _tls(authority, replace(ours, key=authority.issue("other").key))
 
 
+def _other_kind_of_key(authority: Authority, ours: Issued, _path: Path) -> dict[str, Any]:
+    return _tls(authority, replace(ours, key=authority.issue("rsa", rsa_bits=2048).key))
+
+
 def _encrypted(authority: Authority, _ours: Issued, _path: Path) -> dict[str, Any]:
     return _tls(authority, authority.issue("e", password="secret"))
 
@@ -426,7 +430,8 @@ def _short(authority: Authority, _ours: Issued, _path: Path) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("make", "text", "cure"),
     [
-        (_wrong_key, "key does not belong to the certificate", "requested with"),
+        (_wrong_key, "does not belong to the certificate", "requested with"),
+        (_other_kind_of_key, "does not belong to the certificate", "requested with"),
         (_encrypted, "is encrypted", "set node.tls.key_password_file"),
         (_wrong_password, "cannot be opened", "the password its own"),
         (_needless_password, "is not encrypted", "drop node.tls.key_password_file"),
