@@ -276,6 +276,7 @@ def test_lpips_compares_all_five_maps(vgg_file):
     fit = start(
         f"tokenizer.perceptual_weights={vgg_file}",
         f"tokenizer.perceptual_sha256='{sha256(vgg_file)}'",
+        "tokenizer.feature_sizes=[64]",
     )
     drawn, films = (torch.rand(1, 1, 64, 64) * 2 - 1 for _ in range(2))
     net = load_vgg16(str(vgg_file), sha256(vgg_file))
