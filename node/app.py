@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import queue
 import signal
-import threading
 from collections.abc import Mapping
 from functools import partial
 from types import FrameType
 
+from node.audit import Auditor, trail_path, whose
+from node.audit_chain import Chain
+from node.audit_events import AuditedEvents
+from node.audit_forward import Forwarder
 from node.clock import Clock, SystemClock
 from node.config import PeerSettings, Settings
 from node.delivery import Deliverer
@@ -24,6 +28,8 @@ from node.receiver import Receiver
 from node.scp import Scp
 from node.scu import Scu
 from node.spool import Spool
+from node.syslog import Repository
+from node.tls import Tls
 from node.worker import Closer, Worker
 
 _LOG = get_logger("app")
@@ -58,11 +64,14 @@ class Node:
     ------
     StorageError
         The storage root cannot be used, or another node uses it.
+    TlsError
+        A certificate or key is not fit for use.
     """
 
     def __init__(self, settings: Settings, engine: Drafter, clock: Clock | None = None) -> None:
         self.settings = settings
         self._clock = clock or SystemClock()
+        self._tls = Tls(settings.node.tls, self._clock)
         self._spool = Spool(settings.node.storage)
         self._spool.prepare()
         self._spool.lock()
@@ -78,15 +87,17 @@ class Node:
             Receiver(settings.node.intake, self._spool, self._ledger, self._clock),
             self.journal,
             self._clock,
+            self._tls,
         )
         self._deliverer = Deliverer(
             settings.peers,
             settings.outputs.outbox,
-            Scu(settings.node),
+            Scu(settings.node, self._tls),
             self._outbox,
             self._spool,
             self._clock,
         )
+        self._auditor = self._make_auditor() if settings.node.audit.enabled else None
         self._add_steps(Pipeline(engine, settings.outputs, self._spool, self._clock))
 
     def _add_steps(self, pipeline: Pipeline) -> None:
@@ -94,6 +105,7 @@ class Node:
         settings, clock = self.settings, self._clock
         closer = Closer(self._ledger, settings.node.study, clock, self._scp.open_study_uids)
         self._dispatch.add("closer", self._kicking(closer.step))
+        self._dispatch.add("certificates", self._tls.step)
         destinations = destinations_of(settings.peers)
         for number in range(settings.node.work.num_workers):
             worker = Worker(
@@ -108,6 +120,19 @@ class Node:
             self._dispatch.add(f"worker-{number}", self._kicking(worker.step))
         for name in sorted({name for names in destinations.values() for name in names}):
             self._dispatch.add(f"deliver-{name}", partial(self._deliverer.deliver_due, name))
+
+    def _make_auditor(self) -> Auditor:
+        """Put the audit trail into service, and its way to the repository."""
+        settings, clock = self.settings, self._clock
+        chain = Chain(trail_path(settings))
+        events = AuditedEvents(self._database, settings, lambda path: whose(self._spool.path(path)))
+        auditor = Auditor(settings, chain, events, self._tls, clock)
+        self._dispatch.add("audit", auditor.step)
+        if settings.node.audit.syslog.host:
+            deadline_s = settings.node.acse_timeout_s
+            repository = Repository(settings.node.audit.syslog, self._tls, deadline_s)
+            self._dispatch.add("audit-forward", Forwarder(chain.path, repository, clock).step)
+        return auditor
 
     def _kicking(self, step: Step) -> Step:
         """Return a step that wakes the others when it did something."""
@@ -128,6 +153,8 @@ class Node:
         PortTaken
             The port cannot be bound.
         """
+        if self._auditor is not None:
+            self._auditor.start()
         now = self._clock.now()
         resumed = self._ledger.recover(now)
         self._outbox.recover(now, self.settings.outputs.outbox)
@@ -142,24 +169,31 @@ class Node:
         self._dispatch.start()
         say(_LOG, "node.started", ae_title=self.settings.node.ae_title, resumed=resumed)
 
+    def reload(self) -> bool:
+        """Read certificates and keys again; tell whether they are in use now."""
+        return self._tls.reload()
+
     def stop(self) -> None:
         """Stop listening, let the steps under way end, and give the storage back."""
         self._scp.stop()
         ended = self._dispatch.stop(_STOP_TIMEOUT_S)
+        if self._auditor is not None:
+            self._auditor.stop()
         self._database.dispose()
         self._spool.unlock()
         say(_LOG, "node.stopped", unfinished=not ended)
 
 
 def run_until_signalled(node: Node) -> None:
-    """Run a node until SIGTERM or SIGINT."""
-    stopping = threading.Event()
+    """Run a node until SIGTERM or SIGINT; SIGHUP makes it read its certificates again."""
+    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
 
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
-        stopping.set()
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        signals.put(number)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, on_signal)
     node.start()
-    stopping.wait()
+    while signals.get() == signal.SIGHUP:
+        node.reload()
     node.stop()

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from engine.errors import CxrError
+from node.clock import SystemClock
 from node.config import NodeSettings, PeerSettings, Settings
-from node.errors import NodeError, PeerError
+from node.errors import NodeError, PeerError, TlsError
 from node.scu import Scu
 from node.spool import Spool
+from node.tls import Tls
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ def run_checks(settings: Settings, load_bundle: LoadBundle) -> Iterator[Check]:
     yield _check_port(settings.node)
     yield _check_disk(settings.node)
     yield _check_bundle(load_bundle)
+    yield from check_certificates(settings.node)
     yield from _check_peers(settings)
 
 
@@ -67,6 +70,21 @@ def _check_bundle(load_bundle: LoadBundle) -> Check:
         return Check("bundle", False, str(error), error.hint)
 
 
+def check_certificates(settings: NodeSettings) -> Iterator[Check]:
+    """Read certificates and keys; one that expires soon is no fault but has a hint."""
+    try:
+        tls = Tls(settings.tls, SystemClock())
+    except TlsError as error:
+        yield Check("tls", False, str(error), error.hint)
+        return
+    for name, certificate in tls.certificates():
+        text = f"{certificate.subject} {certificate.lifetime_text(tls.now())}"
+        hint = (
+            "replace it before that; no restart is needed" if tls.is_expiring(certificate) else ""
+        )
+        yield Check(name, certificate.not_after > tls.now(), text, hint)
+
+
 def _check_peers(settings: Settings) -> Iterator[Check]:
     if not settings.peers:
         hint = "add one under `peers:`"
@@ -82,8 +100,8 @@ def check_peer(name: str, peer: PeerSettings, settings: NodeSettings) -> Check:
     """Verify one peer by C-ECHO."""
     place = f"{peer.ae_title}@{peer.host}:{peer.port}"
     try:
-        milliseconds = Scu(settings).echo(peer)
-    except PeerError as error:
-        hint = f"does {peer.ae_title} run there and know {settings.ae_title}"
+        echo = Scu(settings, Tls(settings.tls, SystemClock())).echo(peer)
+    except (PeerError, TlsError) as error:
+        hint = error.hint or f"does {peer.ae_title} run there and know {settings.ae_title}"
         return Check(f"peer {name}", False, f"{place}: {error}", hint)
-    return Check(f"peer {name}", True, f"{place} answered in {milliseconds:.0f} ms")
+    return Check(f"peer {name}", True, f"{place} answered in {echo:.0f} ms")

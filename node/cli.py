@@ -16,13 +16,17 @@ from rich.table import Table
 
 from engine.errors import CxrError
 from node import logs
-from node.checks import Check, check_peer, run_checks
+from node.audit import trail_path
+from node.audit_chain import verify
+from node.audit_forward import unsent
+from node.checks import Check, check_certificates, check_peer, run_checks
 from node.clock import SystemClock, as_datetime
 from node.config import Settings
 from node.config_file import load_settings
 from node.errors import ConfigInvalid, UnknownName
 from node.journal import Journal
 from node.ledger import Ledger, open_ledger
+from node.redact import looks_like_a_title, stranger, without_title
 from node.spool import Spool
 
 Verb = Callable[[argparse.Namespace], int]
@@ -68,6 +72,10 @@ def _parser(*, with_demo: bool) -> argparse.ArgumentParser:
     status.add_argument("study", metavar="STUDY", nargs="?", help="Study Instance UID or log key")
     replay = verbs.add_parser("replay", parents=[common], help="draft a study again")
     replay.add_argument("study", metavar="STUDY", help="Study Instance UID or log key")
+    audit = verbs.add_parser(
+        "audit", parents=[common, machine], help="verify the audit trail, line by line"
+    )
+    audit.add_argument("trail", metavar="FILE", nargs="?", type=Path, help="another trail")
     demo = verbs.add_parser("demo", help="see the whole journey, with no configuration")
     if with_demo:
         from node.demo import add_arguments
@@ -95,6 +103,7 @@ def _run(options: argparse.Namespace) -> int:
 
     settings = _settings(options)
     logs.set_up(settings.node.log_level)
+    logs.guard_crashes()
     engine = Engine.load(
         settings.engine.bundle,
         backend=settings.engine.backend,
@@ -158,7 +167,8 @@ def _journal(settings: Settings) -> tuple[Journal, Ledger]:
 
 def _status(options: argparse.Namespace) -> int:
     """Show studies and rejections, or one study."""
-    journal, _ = _journal(_settings(options))
+    settings = _settings(options)
+    journal, _ = _journal(settings)
     if options.study:
         generations = journal.study(journal.find(options.study))
         if options.json:
@@ -168,12 +178,25 @@ def _status(options: argparse.Namespace) -> int:
                 _show_generation(generation)
         return 0
     studies, rejections = journal.studies(), journal.rejections()
+    rejections = [_presentable(row) for row in rejections]
+    certificates = [check for check in check_certificates(settings.node) if check.hint]
     if options.json:
-        print(json.dumps({"studies": studies, "rejections": rejections}, indent=2))
+        shown = {"studies": studies, "rejections": rejections}
+        print(json.dumps({**shown, "certificates": list(map(vars, certificates))}, indent=2))
     else:
+        for check in certificates:
+            print(f"warning: {check.name}: {check.text} (hint: {check.hint})", file=sys.stderr)
         _show_table("studies", _STUDY_COLUMNS, studies)
         _show_table("turned away", _REJECTION_COLUMNS, rejections)
     return 0
+
+
+def _presentable(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a rejection without a calling title that looks like anything but a title."""
+    title = str(row["calling_aet"])
+    if looks_like_a_title(title):
+        return row
+    return {**row, "calling_aet": stranger(title), "hint": without_title(row["hint"], title)}
 
 
 _STUDY_COLUMNS = {
@@ -237,6 +260,22 @@ def _replay(options: argparse.Namespace) -> int:
     return 0
 
 
+def _audit(options: argparse.Namespace) -> int:
+    """Verify the chain of the audit trail."""
+    settings = _settings(options)
+    trail = options.trail or trail_path(settings)
+    head = verify(trail)
+    waiting = unsent(trail) if settings.node.audit.syslog.host else 0
+    shown = {"trail": str(trail), "lines": head.sequence, "seal": head.seal, "unsent": waiting}
+    if options.json:
+        print(json.dumps(shown, indent=2))
+    else:
+        print(f"{trail}: {head.sequence} lines, unbroken; the last is sealed {head.seal}")
+        if waiting:
+            print(f"{waiting} of them wait for the audit repository")
+    return 0
+
+
 def _demo(options: argparse.Namespace) -> int:
     """Show the whole journey."""
     from node.demo import run_demo
@@ -250,6 +289,7 @@ _VERBS: dict[str, Verb] = {
     "echo": _echo,
     "status": _status,
     "replay": _replay,
+    "audit": _audit,
     "demo": _demo,
 }
 

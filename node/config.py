@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from engine.config import EngineSettings
 
 _PEER_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+_FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 
 
 def _check_ae_title(text: str) -> str:
@@ -40,8 +41,21 @@ def _check_peer_name(text: str) -> str:
     return text
 
 
+def _check_certificate_rule(text: str) -> str:
+    """Check one way to recognise a peer's certificate; fingerprints lose case and colons."""
+    kind, separator, value = text.partition("=" if text.startswith("CN=") else ":")
+    if kind == "sha256":
+        value = value.replace(":", "").lower()
+        if not _FINGERPRINT.fullmatch(value):
+            raise ValueError("a SHA-256 fingerprint has 64 hexadecimal digits")
+    elif text != "any" and (kind not in ("CN", "DNS", "IP", "URI") or not value):
+        raise ValueError("write sha256:…, CN=…, DNS:…, IP:…, URI:… or any")
+    return f"{kind}{separator}{value}"
+
+
 AeTitle = Annotated[str, AfterValidator(_check_ae_title)]
 Network = Annotated[str, AfterValidator(_check_network)]
+CertificateRule = Annotated[str, AfterValidator(_check_certificate_rule)]
 PeerName = Annotated[str, AfterValidator(_check_peer_name)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -91,6 +105,45 @@ class WorkSettings(Section):
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 3
 
 
+class TlsSettings(Section):
+    """TLS of the listener, and of our calls to peers (PS3.15 annex B.12)."""
+
+    enabled: bool = False
+    certificate: Path | None = None
+    key: Path | None = None
+    key_password_file: Path | None = None
+    ca: Path | None = None
+    client_certificates: Literal["required", "optional", "none"] = "required"
+    warn_days: Annotated[int, Field(ge=0, le=3650)] = 30
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> TlsSettings:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key go together: set both or neither")
+        if self.enabled and self.certificate is None:
+            raise ValueError("enabled needs a certificate and a key")
+        if self.enabled and self.client_certificates != "none" and self.ca is None:
+            raise ValueError("client certificates are checked against ca: set it")
+        return self
+
+
+class SyslogSettings(Section):
+    """The audit record repository, reached by syslog over TLS (PS3.15 section A.6)."""
+
+    host: Annotated[str, Field(max_length=253)] = ""
+    port: Port = 6514
+    certificate: tuple[CertificateRule, ...] = ()
+
+
+class AuditSettings(Section):
+    """The audit trail (PS3.15 section A.5)."""
+
+    enabled: bool = True
+    file: Path | None = None
+    site: Annotated[str, Field(max_length=64)] = ""
+    syslog: SyslogSettings = SyslogSettings()
+
+
 class NodeSettings(Section):
     """The listener and everything behind it."""
 
@@ -109,6 +162,8 @@ class NodeSettings(Section):
     intake: IntakeSettings = IntakeSettings()
     study: StudySettings = StudySettings()
     work: WorkSettings = WorkSettings()
+    tls: TlsSettings = TlsSettings()
+    audit: AuditSettings = AuditSettings()
 
 
 OutputKind = Literal["report", "synthetic"]
@@ -124,6 +179,8 @@ class PeerSettings(Section):
     cidr: tuple[Network, ...] = ()
     allow: tuple[PeerRight, ...] = ("echo", "store")
     send: tuple[OutputKind, ...] = ()
+    tls: bool = False
+    certificate: tuple[CertificateRule, ...] = ()
 
 
 class ReportSettings(Section):
@@ -174,3 +231,12 @@ class Settings(Section):
     engine: EngineSettings = EngineSettings()
     peers: dict[PeerName, PeerSettings] = {}
     outputs: OutputSettings = OutputSettings()
+
+    @model_validator(mode="after")
+    def _tls_peers_can_be_checked(self) -> Settings:
+        called = [name for name, peer in self.peers.items() if peer.tls]
+        if called and self.node.tls.ca is None:
+            raise ValueError(f"peer {called[0]} is called over TLS: set node.tls.ca")
+        if self.node.audit.syslog.host and self.node.tls.ca is None:
+            raise ValueError("node.audit.syslog goes over TLS: set node.tls.ca")
+        return self

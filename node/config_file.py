@@ -88,17 +88,17 @@ def _in_order(problems: list[ConfigProblem]) -> list[ConfigProblem]:
 
 def _resolve_paths(settings: Settings, base: Path) -> Settings:
     """Read relative paths as relative to the configuration file."""
-    storage = settings.node.storage
-    storage = storage.model_copy(update={"root": (base / storage.root).absolute()})
-    bundle = settings.engine.bundle
-    return settings.model_copy(
-        update={
-            "node": settings.node.model_copy(update={"storage": storage}),
-            "engine": settings.engine.model_copy(
-                update={"bundle": bundle and (base / bundle).absolute()}
-            ),
-        }
-    )
+    resolved: Settings = _resolved(settings, base)
+    return resolved
+
+
+def _resolved(value: Any, base: Path) -> Any:
+    """Return a setting, or a section with all below it, with absolute paths."""
+    if isinstance(value, Path):
+        return (base / value).absolute()
+    if not isinstance(value, BaseModel):
+        return value
+    return value.model_copy(update={name: _resolved(below, base) for name, below in value})
 
 
 def _read(path: Path) -> _Source:

@@ -178,7 +178,7 @@ def _film(options: argparse.Namespace, engine: Drafter, story: _Story) -> Datase
     """Return the film to send: the user's, or one that the model draws."""
     now = datetime.now(UTC).astimezone()
     if options.film is not None:
-        story.tell("film taken", f"{options.film.name}, sent under the name of a phantom patient")
+        story.tell("film taken", "your own, sent under the name of a phantom patient")
         return film_from_file(options.film, now)
     for seed in range(options.seed, options.seed + _MAX_DRAWINGS):
         with story.waiting(f"drawing a film (seed {seed})"):

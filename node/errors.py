@@ -12,6 +12,8 @@
         │   └── NodeAlreadyRuns
         ├── IntakeRefused     a received instance is not taken in (carries a C-STORE status)
         ├── PeerError         a peer could not be reached or would not talk
+        ├── TlsError          a certificate, key or authority cannot be used
+        │   └── HandshakeRefused    a TLS handshake came to nothing
         ├── DraftRefused      a study gets no draft; the reason is kept
         └── UnknownName       a peer or study named on the command line does not exist
 """
@@ -92,6 +94,14 @@ class IntakeRefused(NodeError):
 
 class PeerError(NodeError):
     """The peer could not be reached."""
+
+
+class TlsError(NodeError):
+    """A certificate, key or authority cannot be used."""
+
+
+class HandshakeRefused(TlsError):
+    """The TLS handshake came to nothing."""
 
 
 class DraftRefused(NodeError):

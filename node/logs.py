@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import resource
 import sys
+import threading
 import traceback
 import warnings
 from datetime import UTC, datetime
@@ -88,6 +90,22 @@ def silence_libraries(stream: TextIO | None = None) -> None:
         handler = _route(name, logging.ERROR, _LibraryFormatter(), stream)
         handler.addFilter(_OnlyFaults())
     warnings.simplefilter("ignore")
+
+
+def guard_crashes() -> None:
+    """Let no crash write what memory holds: no core files, no text of errors that nobody caught."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    logger = get_logger("crash")
+
+    def on_error(error: BaseException | None, where: str) -> None:
+        if error is not None:
+            say(logger, "crash", level=logging.CRITICAL, where=where, reason=brief(error))
+
+    sys.excepthook = lambda _kind, error, _trace: on_error(error, "main")
+    threading.excepthook = lambda crash: on_error(
+        crash.exc_value, crash.thread.name if crash.thread else "?"
+    )
+    sys.unraisablehook = lambda crash: on_error(crash.exc_value, "finalizer")
 
 
 def _route(

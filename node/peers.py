@@ -84,6 +84,10 @@ class PeerBook:
             f"add {address} to `peers.{titled[0].name}.cidr`",
         )
 
+    def knows(self, ae_title: str) -> bool:
+        """Tell whether some peer has a title."""
+        return any(peer.settings.ae_title == ae_title for peer in self._peers)
+
     def _may_come_from(self, settings: PeerSettings, address: str) -> bool:
         if not settings.cidr:
             return address in self._resolve(settings.host)

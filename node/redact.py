@@ -7,6 +7,7 @@ import json
 import re
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.:,/@+\-\[\]()]+")
+_TITLE = re.compile(r"[A-Za-z0-9_.-]{1,16}")
 _KEY_LENGTH = 12
 
 
@@ -17,6 +18,24 @@ def key(identifier: str) -> str:
     patient; the key lets two log lines be matched, and the ledger finds a study by it.
     """
     return hashlib.sha256(identifier.encode()).hexdigest()[:_KEY_LENGTH]
+
+
+def stranger(ae_title: str) -> str:
+    """Return the key by which a title that no peer has appears in logs.
+
+    Who calls chooses it freely: it may be a patient's name.
+    """
+    return f"?{key(ae_title)}" if ae_title else ""
+
+
+def looks_like_a_title(text: str) -> bool:
+    """Tell whether a text may be shown as an AE title: one word, as administrators choose them."""
+    return not text or _TITLE.fullmatch(text) is not None
+
+
+def without_title(text: str, ae_title: str) -> str:
+    """Return a hint with the title that it tells to configure replaced by its key."""
+    return text.replace(f"ae_title: {ae_title}`", f"ae_title: {stranger(ae_title)}`")
 
 
 def patient_digest(patient_id: str, issuer: str) -> str:

@@ -7,6 +7,7 @@ elsewhere and can fail without it.
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 from io import BytesIO
 from typing import cast
@@ -24,10 +25,12 @@ from node.errors import (
     MISMATCH,
     OUT_OF_RESOURCES,
     SUCCESS,
+    HandshakeRefused,
     IntakeRefused,
     LedgerError,
     StorageError,
 )
+from node.handshakes import accept, check_identity
 from node.intake import Command
 from node.journal import Journal
 from node.logs import get_logger, say
@@ -42,7 +45,9 @@ from node.peers import (
 )
 from node.receiver import Receiver
 from node.records import Rejection
+from node.redact import stranger, without_title
 from node.sop_classes import IMAGE_CLASSES, TRANSFER_SYNTAXES, UNCOMPRESSED, VERIFICATION
+from node.tls import Tls
 from node.transport import BoundedServer, BoundedSocket, Limits
 from node.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
@@ -50,7 +55,11 @@ _LOG = get_logger("scp")
 _APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 _CONNECTIONS_PER_ASSOCIATION = 4
 _RIGHTS = {"echo": frozenset({VERIFICATION}), "store": frozenset(IMAGE_CLASSES)}
-_EVENTS = {"association": "association.refused", "instance": "instance.refused"}
+_EVENTS = {
+    "association": "association.refused",
+    "instance": "instance.refused",
+    "tls": "tls.handshake_refused",
+}
 
 
 class Scp:
@@ -66,6 +75,8 @@ class Scp:
         Where received images and refusals go.
     clock
         The time of a refusal.
+    tls
+        Certificates and keys, used where `node.tls.enabled` is set.
     """
 
     def __init__(
@@ -75,8 +86,10 @@ class Scp:
         receiver: Receiver,
         journal: Journal,
         clock: Clock,
+        tls: Tls,
     ) -> None:
         self._settings = settings
+        self._tls = tls
         self._peers = peers
         self._receiver = receiver
         self._journal = journal
@@ -103,6 +116,7 @@ class Scp:
             evt_handlers=self._handlers(),
             limits=_limits(self._settings),
             on_refused=self._on_pdu_refused,
+            secure=self._secure if self._settings.tls.enabled else None,
         )
         ae._servers.append(server)
         self._server = server
@@ -118,6 +132,7 @@ class Scp:
             ae_title=self._settings.ae_title,
             bind=self._settings.bind,
             port=self._settings.port,
+            tls=self._settings.tls.enabled,
         )
 
     def stop(self) -> None:
@@ -169,14 +184,18 @@ class Scp:
         if request.application_context_name != _APPLICATION_CONTEXT:
             return Refusal(CONTEXT_NAME_NOT_SUPPORTED, "unknown application context", "")
         calling, address = _name(assoc)
-        peer = self._peers.find(calling, address)
+        found = self._peers.find(calling, address)
+        if isinstance(found, Refusal):
+            return found
+        wire = assoc.dul.socket
+        peer = check_identity(found, None if wire is None else wire.socket)
         if isinstance(peer, Refusal):
             return peer
         called = str(request.called_ae_title).strip()
         if self._settings.check_called_aet and called != self._settings.ae_title:
             return Refusal(
                 CALLED_NOT_RECOGNISED,
-                f"called AE title is {called!r}, not ours",
+                "called AE title is not ours",
                 f"let the caller ask for {self._settings.ae_title}, or set "
                 "`node.check_called_aet: false`",
             )
@@ -201,6 +220,14 @@ class Scp:
                 "raise `node.max_associations_per_ip`",
             )
         return None
+
+    def _secure(self, sock: socket.socket, address: str) -> socket.socket | None:
+        """Shake hands with a caller, or note why that came to nothing."""
+        try:
+            return accept(sock, self._tls, self._settings.acse_timeout_s)
+        except HandshakeRefused as refused:
+            self._turn_away(Rejection("tls", "", address, str(refused), refused.hint))
+            return None
 
     def on_aborted(self, event: Event) -> None:
         """Note an association that ended without a release."""
@@ -264,20 +291,25 @@ class Scp:
         hint: str = "",
         status: int | None = None,
     ) -> None:
+        """Note what was turned away on an association."""
+        self._turn_away(Rejection(kind, *_name(assoc), reason, hint), status)
+
+    def _turn_away(self, rejection: Rejection, status: int | None = None) -> None:
         """Write a rejection to the log and keep it for `cxr-node status`."""
-        calling, address = _name(assoc)
+        calling, hint = rejection.calling_aet, rejection.hint
+        if not self._peers.knows(calling):
+            calling, hint = stranger(calling), without_title(hint, calling)
         say(
             _LOG,
-            _EVENTS.get(kind, "association.aborted"),
+            _EVENTS.get(rejection.kind, "association.aborted"),
             level=logging.WARNING,
-            calling=calling,
-            address=address,
+            calling=calling or None,
+            address=rejection.address,
             status=None if status is None else f"0x{status:04X}",
-            reason=reason,
+            reason=rejection.reason,
             hint=hint or None,
         )
         try:
-            rejection = Rejection(kind, calling, address, reason, hint)
             self._journal.note_rejection(rejection, self._clock.now())
         except LedgerError as error:
             say(_LOG, "ledger.refused", level=logging.ERROR, reason=str(error))

@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
@@ -18,10 +19,21 @@ from pynetdicom.events import Event
 from pynetdicom.presentation import build_context
 
 from node.config import NodeSettings, PeerSettings
-from node.errors import PeerError
+from node.errors import HandshakeRefused, PeerError
+from node.handshakes import connect, peer_certificate
 from node.sop_classes import UNCOMPRESSED, VERIFICATION
+from node.tls import Tls
 from node.transport import HurriedSocket, close
 from node.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+
+
+@dataclass
+class _Call:
+    """One call: the connections that it made, and what TLS had against it."""
+
+    peer: PeerSettings
+    connected: list[socket.socket] = field(default_factory=list)
+    refused: HandshakeRefused | None = None
 
 
 class Scu:
@@ -31,10 +43,13 @@ class Scu:
     ----------
     settings
         Our AE title and the time-outs.
+    tls
+        Certificates and keys, for the peers that are called over TLS.
     """
 
-    def __init__(self, settings: NodeSettings) -> None:
+    def __init__(self, settings: NodeSettings, tls: Tls) -> None:
         self._settings = settings
+        self._tls = tls
 
     def echo(self, peer: PeerSettings) -> float:
         """Verify a peer (PS3.4 annex A); return the milliseconds that it took.
@@ -86,21 +101,19 @@ class Scu:
         self, peer: PeerSettings, sop_class_uids: Sequence[str]
     ) -> Iterator[Association]:
         """Open an association; release it and close its connection at the end."""
-        connected: list[socket.socket] = []
+        call = _Call(peer)
         try:
-            assoc = self._associate(peer, sop_class_uids, connected)
+            assoc = self._associate(call, sop_class_uids)
             if not assoc.is_established:
-                raise PeerError(_why_not(assoc, peer, connected=bool(connected)))
+                raise _why_not(assoc, call)
             yield assoc
             if assoc.is_established:
                 assoc.release()
         finally:
-            for sock in connected:
+            for sock in call.connected:
                 close(sock)
 
-    def _associate(
-        self, peer: PeerSettings, sop_class_uids: Sequence[str], connected: list[socket.socket]
-    ) -> Association:
+    def _associate(self, call: _Call, sop_class_uids: Sequence[str]) -> Association:
         """Ask for an association with one presentation context for each class."""
         ae = AE(self._settings.ae_title)
         ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
@@ -111,16 +124,43 @@ class Scu:
         ae.dimse_timeout = self._settings.dimse_timeout_s
         ae.network_timeout = self._settings.idle_timeout_s
         contexts = [build_context(uid, list(UNCOMPRESSED)) for uid in dict.fromkeys(sop_class_uids)]
+        peer = call.peer
         try:
             return ae.associate(
                 peer.host,
                 peer.port,
                 contexts=contexts,
                 ae_title=peer.ae_title,
-                evt_handlers=[(evt.EVT_CONN_OPEN, _on_connected, [connected])],
+                evt_handlers=[(evt.EVT_CONN_OPEN, self._on_connected, [call])],
             )
         except (OSError, RuntimeError) as error:
             raise PeerError(f"cannot connect to {peer.host}:{peer.port}") from error
+
+    def _on_connected(self, event: Event, call: _Call) -> None:
+        """Put our own socket in place, over TLS where the peer wants it, before the first PDU.
+
+        Where TLS comes to nothing the connection is closed, and pynetdicom finds it so.
+        """
+        wrapper = event.assoc.dul.socket
+        if wrapper is None or wrapper.socket is None:
+            return
+        wrapper.socket = HurriedSocket.over(wrapper.socket)
+        call.connected.append(wrapper.socket)
+        if call.peer.tls:
+            try:
+                wrapper.socket = self._secured(wrapper.socket, call.peer)
+            except HandshakeRefused as refused:
+                call.refused = refused
+            else:
+                call.connected.append(wrapper.socket)
+
+    def _secured(self, sock: socket.socket, peer: PeerSettings) -> socket.socket:
+        """Shake hands with a peer, and warn where its certificate expires soon."""
+        secured = connect(sock, self._tls, peer, self._settings.acse_timeout_s)
+        certificate = peer_certificate(secured)
+        if certificate is not None:
+            self._tls.warn(f"peer {peer.ae_title}", certificate)
+        return secured
 
 
 def _not_taken(*sop_class_uids: str | None) -> str:
@@ -139,22 +179,18 @@ def _store_one(assoc: Association, ds: Dataset) -> int | str:
     return int(answer.Status) if "Status" in answer else "no answer"
 
 
-def _on_connected(event: Event, connected: list[socket.socket]) -> None:
-    """Put our own socket in place, before the first PDU."""
-    wrapper = event.assoc.dul.socket
-    if wrapper is not None and wrapper.socket is not None:
-        wrapper.socket = HurriedSocket.over(wrapper.socket)
-        connected.append(wrapper.socket)
-
-
-def _why_not(assoc: Association, peer: PeerSettings, *, connected: bool) -> str:
+def _why_not(assoc: Association, call: _Call) -> PeerError:
     """Say why there is no association."""
-    if not connected:
-        return f"cannot connect to {peer.host}:{peer.port}"
+    peer = call.peer
+    if not call.connected:
+        return PeerError(f"cannot connect to {peer.host}:{peer.port}")
+    if call.refused is not None:
+        return PeerError(f"TLS: {call.refused}", hint=call.refused.hint)
     if assoc.is_rejected:
         answer = assoc.acceptor.primitive
         reason = getattr(answer, "reason_str", "")
-        return f"association rejected: {reason}"
+        return PeerError(f"association rejected: {reason}")
     if assoc.rejected_contexts:
-        return _not_taken(*(context.abstract_syntax for context in assoc.rejected_contexts))
-    return "the peer aborted the association"
+        return PeerError(_not_taken(*(one.abstract_syntax for one in assoc.rejected_contexts)))
+    hint = "it may not accept our certificate; its log says more" if peer.tls else ""
+    return PeerError("the peer aborted the association", hint=hint)

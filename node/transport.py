@@ -8,6 +8,7 @@ peers that leave Nagle's algorithm on (DCMTK, Orthanc). All four are settled her
 from __future__ import annotations
 
 import socket
+import ssl
 import struct
 import time
 from collections import Counter
@@ -32,6 +33,8 @@ _PDU_LIMITS = {0x01: 65_536, 0x02: 65_536, 0x03: 64, 0x05: 64, 0x06: 64, 0x07: 6
 _QUICKACK = getattr(socket, "TCP_QUICKACK", None)
 
 OnRefused = Callable[[Association, str], None]
+Secure = Callable[[socket.socket, str], socket.socket | None]
+"""Shakes hands with a caller at an address; None where it came to nothing and all is closed."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,16 @@ class HurriedSocket(socket.socket):
     def recv(self, *arguments: int) -> bytes:
         """Read, then acknowledge at once: the peer may hold the rest back until we do."""
         received = super().recv(*arguments)
+        hurry(self)
+        return received
+
+
+class HurriedTlsSocket(ssl.SSLSocket):
+    """The same over TLS."""
+
+    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+        """Read, then acknowledge at once."""
+        received = super().recv(buflen, flags)
         hurry(self)
         return received
 
@@ -169,6 +182,13 @@ class _BoundedHandler(RequestHandler):
 
     server: BoundedServer
 
+    def handle(self) -> None:
+        """Shake hands where TLS is on, here in the connection's own thread; then associate."""
+        secured = self.server.secured(self.request, self.client_address[0])
+        if secured is not None:
+            self.request = secured
+            super().handle()
+
     def _create_association(self) -> Association:
         assoc = super()._create_association()
         assoc.dul.event_queue.get_nowait()  # the socket announced itself (Evt5); ours does again
@@ -194,9 +214,12 @@ class BoundedServer(ThreadedAssociationServer):
         evt_handlers: list[EventHandlerType],
         limits: Limits,
         on_refused: OnRefused,
+        secure: Secure | None = None,
     ) -> None:
         self.limits = limits
         self.on_refused = on_refused
+        self._secure = secure
+        self._shaking: list[str] = []
         super().__init__(
             ae,
             address,
@@ -206,11 +229,22 @@ class BoundedServer(ThreadedAssociationServer):
             request_handler=_BoundedHandler,
         )
 
+    def secured(self, sock: socket.socket, address: str) -> socket.socket | None:
+        """Return the connection to talk over, or None; a handshake holds a connection's place."""
+        if self._secure is None:
+            return sock
+        place = plain_address(address)
+        self._shaking.append(place)
+        try:
+            return self._secure(sock, place)
+        finally:
+            self._shaking.remove(place)
+
     def verify_request(self, _request: Any, client_address: Any) -> bool:
         """Take a connection while there is room for it."""
         addresses = Counter(
             plain_address(assoc.requestor.address) for assoc in self.active_associations
-        )
+        ) + Counter(list(self._shaking))
         return (
             addresses.total() < self.limits.num_connections
             and addresses[plain_address(client_address[0])] < self.limits.num_connections_per_ip

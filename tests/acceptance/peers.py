@@ -22,6 +22,7 @@ from pydicom.dataset import Dataset
 
 from node.journal import Journal
 from node.schema import open_engine
+from tests.pki import Issued
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = shlex.split(os.environ.get("CXR_NODE_COMMAND", f"{sys.executable} -m node.cli"))
@@ -126,17 +127,28 @@ class Orthanc:
 
     aet = "HOSPACS"
 
-    def __init__(self, folder: Path, node_port: int, *, routes: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        node_port: int,
+        *,
+        routes: bool = True,
+        tls: tuple[Issued, Path] | None = None,
+    ) -> None:
         self.port, self.http_port = free_port(), free_port()
         self.folder = folder
         self.folder.mkdir(parents=True, exist_ok=True)
         self.node_port = node_port
         self.routes = routes
+        self.tls = tls
         self.process: subprocess.Popen[bytes] | None = None
 
     def _config(self) -> dict[str, Any]:
         modality = {"Host": "127.0.0.1", "AllowStore": True, "AllowEcho": True}
+        if self.tls is not None:
+            modality["UseDicomTls"] = True
         return {
+            **self._tls_config(),
             "Name": "hospital",
             "StorageDirectory": str(self.folder / "storage"),
             "IndexDirectory": str(self.folder / "storage"),
@@ -156,6 +168,18 @@ class Orthanc:
                 "cxrnode": {**modality, "AET": "CXRDRAFT", "Port": self.node_port},
                 "cr-room": {**modality, "AET": "CRROOM1", "Port": 1},
             },
+        }
+
+    def _tls_config(self) -> dict[str, Any]:
+        if self.tls is None:
+            return {}
+        issued, authorities = self.tls
+        return {
+            "DicomTlsEnabled": True,
+            "DicomTlsCertificate": str(issued.certificate),
+            "DicomTlsPrivateKey": str(issued.key),
+            "DicomTlsTrustedCertificates": str(authorities),
+            "DicomTlsRemoteCertificateRequired": True,
         }
 
     def start(self) -> None:

@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom import AE
 
+from node.redact import stranger
 from node.sop_classes import IMAGE_CLASSES, TRANSFER_SYNTAXES
 from tests import films
 from tests.acceptance.peers import (
@@ -65,7 +66,9 @@ def node(tmp_path: Path, start_node: Start) -> NodeProcess:
 def test_an_unknown_caller(node: NodeProcess, tmp_path: Path) -> None:
     shown = _send(node, tmp_path, films.phantom("x"), calling="STRANGER")
     assert "Calling AE Title Not Recognized" in shown
-    assert len(_lines(node, "association.refused", "STRANGER", "ae_title: STRANGER")) == 1
+    known_by = stranger("STRANGER")
+    assert len(_lines(node, "association.refused", known_by, f"ae_title: {known_by}")) == 1
+    assert _lines(node, "STRANGER") == []
     assert node.status()["rejections"][0]["reason"] == "calling AE title is not known"
 
 

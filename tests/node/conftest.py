@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -47,6 +48,7 @@ class Pacs:
         self.status = 0x0000
         self.received: list[Dataset] = []
         self.classes = [SR, *IMAGE_CLASSES]
+        self.context: ssl.SSLContext | None = None
         self._server: Any = None
 
     def start(self) -> None:
@@ -55,7 +57,12 @@ class Pacs:
         for sop_class_uid in self.classes:
             ae.add_supported_context(sop_class_uid, list(UNCOMPRESSED))
         handlers: list[EventHandlerType] = [(evt.EVT_C_STORE, self._on_c_store)]
-        self._server = ae.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)
+        self._server = ae.start_server(
+            ("127.0.0.1", self.port),
+            block=False,
+            evt_handlers=handlers,
+            ssl_context=self.context,
+        )
 
     def stop(self) -> None:
         if self._server is not None:

@@ -11,14 +11,16 @@ from typing import Any
 import pytest
 from pynetdicom import AE, evt
 
-from node.config import NodeSettings, PeerSettings
+from node.clock import SystemClock
+from node.config import NodeSettings, PeerSettings, TlsSettings
 from node.errors import PeerError
 from node.scu import Scu
 from node.sop_classes import EXPLICIT_LITTLE, IMPLICIT_LITTLE, VERIFICATION
+from node.tls import Tls
 from tests.films import CR, phantom
 from tests.node.conftest import Pacs, free_port
 
-SCU = Scu(NodeSettings(acse_timeout_s=1, dimse_timeout_s=2))
+SCU = Scu(NodeSettings(acse_timeout_s=1, dimse_timeout_s=2), Tls(TlsSettings(), SystemClock()))
 
 
 def _peer(port: int, ae_title: str = "PACS") -> PeerSettings:

@@ -1,0 +1,193 @@
+"""What the ledger knows and the audit trail does not yet: its events and refusals, as messages.
+
+Reads, and changes nothing. The marks say how far the trail has come; they are kept in the trail
+itself, so a crash between the two loses no event.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Engine, Row
+
+from node import audit_message as atna
+from node.audit_message import Message, Outcome, Participant, StudyObjects
+from node.clock import as_datetime
+from node.config import PeerSettings, Settings
+from node.ledger import reading
+from node.schema import delivery, event, instance, output, rejection
+
+_BATCH = 500
+
+Identify = Callable[[str], tuple[str, str]]
+"""Returns Patient ID and Accession Number of a stored object, given its path."""
+Marks = dict[str, int]
+
+_ALERTS = {
+    "association": atna.NODE_AUTHENTICATION,
+    "tls": atna.NODE_AUTHENTICATION,
+}
+"""Who was turned away is a matter of authentication, what was is one of use."""
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """An object that the ledger calls sent or given up, as its timeline tells it."""
+
+    kind: str
+    destination: str
+    reason: str
+
+    @classmethod
+    def of(cls, detail: str) -> _Sent:
+        """Read `report to pacs: reason` (`node.outbox`)."""
+        what, _, reason = detail.partition(": ")
+        kind, _, destination = what.partition(" to ")
+        return cls(kind, destination, reason)
+
+
+class AuditedEvents:
+    """Turns rows of the ledger into audit messages.
+
+    Parameters
+    ----------
+    settings
+        The AE titles and addresses of ourselves and of the peers.
+    identify
+        Reads whose an object is.
+    """
+
+    def __init__(self, engine: Engine, settings: Settings, identify: Identify) -> None:
+        self._engine = engine
+        self._peers: Mapping[str, PeerSettings] = settings.peers
+        self._identify = identify
+        title = settings.node.ae_title
+        self.node = Participant(title, ae_title=title)
+
+    def after(self, marks: Mapping[str, int]) -> tuple[list[Message], Marks]:
+        """Return the messages for what came after the marks, and the marks after those."""
+        events, last_event = self._rows(event, marks.get("event", 0))
+        rejections, last_rejection = self._rows(rejection, marks.get("rejection", 0))
+        messages = [*self._received(events), *self._delivered(events)]
+        messages += self._turned_away(rejections, marks.get("rejection", 0))
+        return messages, {"event": last_event, "rejection": last_rejection}
+
+    def _rows(self, table: sa.Table, mark: int) -> tuple[Sequence[Row[Any]], int]:
+        """Return the next rows of a table; a ledger that was made anew begins at its start."""
+        with reading(self._engine) as connection:
+            newest = connection.execute(sa.select(sa.func.max(table.c.id))).scalar_one() or 0
+            start = mark if newest >= mark else 0
+            query = sa.select(table).where(table.c.id > start).order_by(table.c.id).limit(_BATCH)
+            rows = connection.execute(query).all()
+        return rows, int(rows[-1].id) if rows else start
+
+    def _received(self, events: Iterable[Row[Any]]) -> Iterator[Message]:
+        """Yield a message for the images of each study, peer and patient (section A.5.3.7)."""
+        arrivals: dict[tuple[str, int], set[float]] = defaultdict(set)
+        for row in events:
+            if row.name == "received":
+                arrivals[row.study_uid, row.generation].add(row.at)
+        for (study_uid, generation), instants in arrivals.items():
+            groups = defaultdict(list)
+            for row in self._instances(study_uid, generation, instants):
+                groups[row.peer, row.patient_digest].append(row)
+            for (peer, _), rows in groups.items():
+                yield atna.instances_transferred(
+                    as_datetime(max(row.received_at for row in rows)),
+                    self._peer(peer),
+                    self.node,
+                    self._objects(study_uid, rows),
+                    action="C",
+                )
+
+    def _instances(self, study_uid: str, generation: int, instants: set[float]) -> list[Row[Any]]:
+        query = sa.select(instance).where(
+            instance.c.study_uid == study_uid,
+            instance.c.generation == generation,
+            instance.c.received_at.between(min(instants), max(instants)),
+        )
+        with reading(self._engine) as connection:
+            return [row for row in connection.execute(query) if row.received_at in instants]
+
+    def _delivered(self, events: Iterable[Row[Any]]) -> Iterator[Message]:
+        """Yield the messages for objects that set out, arrived, or were given up."""
+        for row in events:
+            match row.name:
+                case "delivering":
+                    yield from self._setting_out(row)
+                case "sent" | "parked":
+                    yield from self._ended(row, _Sent.of(row.detail))
+
+    def _setting_out(self, row: Row[Any]) -> Iterator[Message]:
+        by_destination = defaultdict(list)
+        for made in self._outputs(row):
+            by_destination[made.destination].append(made)
+        for name, made_for in by_destination.items():
+            objects = self._objects(row.study_uid, made_for)
+            yield atna.begin_transferring(as_datetime(row.at), self.node, self._peer(name), objects)
+
+    def _ended(self, row: Row[Any], sent: _Sent) -> Iterator[Message]:
+        whole = (sent.kind, sent.destination)
+        made = [one for one in self._outputs(row) if (one.kind, one.destination) == whole]
+        if made:
+            yield atna.instances_transferred(
+                as_datetime(row.at),
+                self.node,
+                self._peer(sent.destination),
+                self._objects(row.study_uid, made),
+                action="R",
+                outcome=Outcome.SUCCESS if row.name == "sent" else Outcome.SERIOUS_FAILURE,
+                description=sent.reason,
+            )
+
+    def _outputs(self, row: Row[Any]) -> list[Row[Any]]:
+        query = (
+            sa.select(output.c.kind, output.c.sop_class_uid, output.c.path, delivery.c.destination)
+            .join_from(output, delivery)
+            .where(output.c.study_uid == row.study_uid, output.c.generation == row.generation)
+            .order_by(delivery.c.destination, output.c.kind)
+        )
+        with reading(self._engine) as connection:
+            return list(connection.execute(query))
+
+    def _objects(self, study_uid: str, rows: Sequence[Row[Any]]) -> StudyObjects:
+        patient_id, accession_number = self._identify(rows[0].path)
+        classes = Counter(str(row.sop_class_uid) for row in rows)
+        numbers = (accession_number,) if accession_number else ()
+        return StudyObjects(study_uid, patient_id, classes, numbers)
+
+    def _turned_away(self, rejections: Sequence[Row[Any]], mark: int) -> Iterator[Message]:
+        """Yield an alert for each kind of refusal, however often it happened (section A.5.3.11)."""
+        groups = defaultdict(list)
+        for row in rejections:
+            groups[row.kind, row.calling_aet, row.address, row.reason].append(row)
+        for (kind, calling, address, reason), rows in groups.items():
+            times = f" ({len(rows)} times)" if len(rows) > 1 else ""
+            yield self._alert(kind, calling, address, f"{kind}: {reason}{times}", rows[-1].at)
+        missed = rejections[0].id - mark - 1 if rejections and mark else 0
+        if missed > 0:
+            text = f"{missed} more refusals came faster than they could be audited"
+            yield self._alert("", "", "", text, rejections[0].at)
+
+    def _alert(self, kind: str, calling: str, address: str, text: str, at: float) -> Message:
+        user = calling or address
+        return atna.security_alert(
+            as_datetime(at),
+            _ALERTS.get(kind, atna.USE_OF_RESTRICTED_FUNCTION),
+            self.node,
+            text,
+            other=Participant(user, ae_title=calling, address=address) if user else None,
+            subject_id=self.node.ae_title,
+        )
+
+    def _peer(self, name: str) -> Participant:
+        """Return a peer as a participant; one that left the configuration has only its name."""
+        settings = self._peers.get(name)
+        if settings is None:
+            return Participant(name)
+        title = settings.ae_title
+        return Participant(title, ae_title=title, address=settings.host)

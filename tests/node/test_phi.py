@@ -1,0 +1,176 @@
+"""A whole run over planted patients: nothing of them in anything that it writes but its stores."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pynetdicom import AE
+
+from tests.films import CR
+from tests.node.conftest import Pacs, free_port, wait_for
+from tests.node.planted import BIRTH, MARKER, films, plant, traces
+
+ROOT = Path(__file__).parents[2]
+_STORES = ("images", "outputs", "incoming", "ledger.sqlite", "audit.jsonl")
+"""What may hold patients: spool, outputs, ledger, audit."""
+
+
+class _Run:
+    """A node in a process of its own, everything it writes below one folder."""
+
+    def __init__(self, folder: Path, pacs_port: int) -> None:
+        self.folder = folder
+        self.starts = 0
+        self.port = free_port()
+        for name in ("work", "temporary", "home"):
+            (folder / name).mkdir(parents=True)
+        node = {
+            "port": self.port,
+            "bind": "127.0.0.1",
+            "storage": {"root": "store", "free_min_gb": 0, "free_min_percent": 0},
+            "study": {"quiet_s": 0.2, "hard_cap_s": 30},
+            "work": {"sweep_s": 0.05},
+            "log_level": "debug",
+        }
+        peer = {"ae_title": "PACS", "host": "127.0.0.1", "port": pacs_port, "send": ["report"]}
+        outbox = {"retry_initial_s": 0.2, "give_up_after_h": 0.0005}
+        settings = {"node": node, "peers": {"pacs": peer}, "outputs": {"outbox": outbox}}
+        self.config = folder / "config.yaml"
+        self.config.write_text(yaml.safe_dump(settings))
+        self.environment = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "TMPDIR": str(folder / "temporary"),
+            "HOME": str(folder / "home"),
+        }
+
+    @contextmanager
+    def started(self) -> Iterator[subprocess.Popen[bytes]]:
+        self.starts += 1
+        with (self.folder / "output.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "tests.node.planted", str(self.config)],
+                stdout=log,
+                stderr=log,
+                cwd=self.folder / "work",
+                env=self.environment,
+            )
+        try:
+            wait_for(lambda: self.log().count(b"node.started") == self.starts, 60)
+            yield process
+        finally:
+            process.kill()
+            process.wait(30)
+
+    def log(self) -> bytes:
+        return (self.folder / "output.log").read_bytes()
+
+    def call(self, *words: str) -> bytes:
+        """Run a verb; return all that it prints."""
+        done = subprocess.run(
+            [sys.executable, "-m", "node.cli", words[0], "-c", str(self.config), *words[1:]],
+            capture_output=True,
+            check=False,
+            cwd=self.folder / "work",
+            env=self.environment,
+        )
+        return done.stdout + done.stderr
+
+    def written(self) -> Iterator[Path]:
+        """Yield every file outside the stores."""
+        for path in self.folder.rglob("*"):
+            inside = path.relative_to(self.folder).parts
+            stored = inside[0] == "store" and inside[1:] and inside[1].startswith(_STORES)
+            if path.is_file() and not stored:
+                yield path
+
+
+def _associate(port: int, calling: str, called: str = "CXRDRAFT") -> Any:
+    ae = AE(calling)
+    ae.acse_timeout = ae.dimse_timeout = 20
+    ae.add_requested_context(CR)
+    return ae.associate("127.0.0.1", port, ae_title=called)
+
+
+def _send_everything(run: _Run) -> None:
+    """Send every film, and knock under titles that are a patient's name."""
+    assoc = _associate(run.port, "PACS")
+    for ds in films():
+        assoc.send_c_store(ds)
+    assoc.release()
+    for title in (MARKER, f"{MARKER}^J", f"{BIRTH} {MARKER[:7]}"):
+        assert _associate(run.port, title).is_rejected
+        assert _associate(run.port, "PACS", title).is_rejected
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_no_planted_value_is_anywhere_but_in_the_stores(tmp_path: Path, pacs: Pacs) -> None:
+    run = _Run(tmp_path / "run", pacs.port)
+    pacs.status = 0xC123
+    with run.started() as process:
+        _send_everything(run)
+        wait_for(lambda: run.log().count(b"study.failed") >= 2, 60)
+        wait_for(lambda: b"crash where=crashing" in run.log())
+        process.send_signal(signal.SIGSEGV)
+        process.wait(30)
+    pacs.stop()
+    with run.started() as process:
+        process.terminate()
+        assert process.wait(60) == 0
+    printed = {
+        " ".join(words): run.call(*words)
+        for words in (("status", "--json"), ("status",), ("audit",), ("echo", "pacs"))
+    }
+    assert b"rejections" in printed["status --json"]
+    for words, text in printed.items():
+        if words.startswith("status"):
+            # a title that is one plain word is shown: it is what the peer would be known by
+            text = text.replace(MARKER.encode(), b"")
+        assert not traces(text), words
+    looked_at = {path.name: traces(path.read_bytes()) for path in run.written()}
+    assert "output.log" in looked_at
+    assert {name: found for name, found in looked_at.items() if found} == {}
+    assert not [path for path in run.folder.rglob("core*") if path.is_file()]
+    assert not [name for name in map(str, run.folder.rglob("*")) if traces(name.encode())]
+    events = run.log()
+    for expected in (
+        b"instance.new",
+        b"instance.refused",
+        b"association.refused",
+        b"study.skipped",
+    ):
+        assert expected in events, expected
+
+
+def test_the_search_finds_every_form_that_it_looks_for() -> None:
+    import base64
+
+    for shift in range(3):
+        hidden = base64.b64encode(b"x" * (7 + shift) + MARKER.encode() + b"tail")
+        assert traces(b"noise " + hidden + b" noise")
+    for form in (
+        MARKER.lower().encode(),
+        MARKER.encode("utf-16-be"),
+        MARKER.encode().hex().upper().encode(),
+        MARKER[::-1].encode(),
+    ):
+        assert traces(b"..." + form + b"...")
+    assert not traces(b"nothing of the kind")
+
+
+def test_a_planted_film_holds_the_marker_in_every_kind_of_attribute() -> None:
+    from tests.films import phantom
+
+    ds = plant(phantom("x"))
+    planted = [element for element in ds if MARKER in str(element.value)]
+    assert len(planted) > 100
+    assert {"PN", "LO", "SH", "LT", "ST", "SQ"} <= {element.VR for element in planted}
