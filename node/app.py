@@ -19,7 +19,7 @@ from node.delivery import Deliverer
 from node.dispatch import LocalDispatch, Step
 from node.errors import NodeError
 from node.journal import Journal
-from node.ledger import Ledger, open_ledger
+from node.ledger import Ledger
 from node.logs import get_logger, say
 from node.outbox import Outbox
 from node.peers import PeerBook
@@ -30,6 +30,7 @@ from node.scu import Scu
 from node.spool import Spool
 from node.syslog import Repository
 from node.tls import Tls
+from node.transactions import open_ledger
 from node.worker import Closer, Worker
 
 _LOG = get_logger("app")
