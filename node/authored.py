@@ -9,6 +9,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from engine.results import Provenance
+from node.attributes import Attributes
 from node.codes import Code
 from node.copied import clean, own_text
 from node.outputs import OutputIdentity
@@ -80,7 +81,7 @@ def contributing_equipment(identity: OutputIdentity, purpose: Code, description:
     return item
 
 
-def equipment_purposes(ds: Dataset) -> frozenset[tuple[str, str]]:
+def equipment_purposes(ds: Attributes) -> frozenset[tuple[str, str]]:
     """Return value and scheme of every purpose that contributing equipment is named for."""
     return frozenset(
         (str(purpose.get("CodeValue", "")), str(purpose.get("CodingSchemeDesignator", "")))

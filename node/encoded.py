@@ -53,6 +53,8 @@ class DatasetWalk:
         self._keep = frozenset(keep)
         self._keeping = False
         self.kept = bytearray()
+        self.spans: dict[int, tuple[int, int]] = {}
+        """Where in `kept` each kept element stands, its header included."""
         self.tags: set[int] = set()
         self._head = bytearray()
         self._is_between = True
@@ -118,8 +120,10 @@ class DatasetWalk:
             self._is_between = False
             tag = self._tag_of(first)
             self.tags.add(tag)
-            self._keeping = tag in self._keep
+            self._keeping, start = tag in self._keep, len(self.kept)
             yield from self._element(first, 0, implicit=implicit)
+            if self._keeping:
+                self.spans[tag] = (start, len(self.kept))
 
     def _tag_of(self, header: bytes) -> int:
         group, number = self._tag.unpack_from(header)

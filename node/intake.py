@@ -14,6 +14,7 @@ from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag
 from pydicom.uid import UID
 
+from node.attributes import Attributes
 from node.encoded import PIXEL_DATA, DatasetWalk
 from node.errors import CANNOT_UNDERSTAND, MISMATCH, IntakeRefused
 from node.redact import patient_digest
@@ -35,7 +36,9 @@ _KEYWORDS = (
     "SeriesInstanceUID",
 )
 """What the verdict on an instance rests on; nothing else of its header is read."""
-KEPT_TAGS = frozenset(tag_for_keyword(keyword) or 0 for keyword in _KEYWORDS)
+_TAGS = {tag_for_keyword(keyword) or 0: keyword for keyword in _KEYWORDS}
+KEPT_TAGS = frozenset(_TAGS)
+_PLAIN_VRS = (b"CS", b"LO", b"UI")
 _UNREADABLE = (
     AttributeError,
     BytesLengthException,
@@ -101,7 +104,30 @@ def read_header(buffer: BytesIO, transfer_syntax_uid: str) -> Dataset:
         raise IntakeRefused(CANNOT_UNDERSTAND, "the header cannot be read") from error
 
 
-def _text(ds: Dataset, keyword: str) -> str:
+def _read_kept(walk: DatasetWalk, transfer_syntax_uid: str) -> Attributes:
+    """Return what the walk kept, to be asked by keyword."""
+    plain = _plain(walk, transfer_syntax_uid)
+    return read_header(BytesIO(walk.kept), transfer_syntax_uid) if plain is None else plain
+
+
+def _plain(walk: DatasetWalk, transfer_syntax_uid: str) -> dict[str, str | list[str]] | None:
+    """Read the kept elements where they are plain ASCII texts, as nearly always.
+
+    To read a dozen elements with pydicom takes a fifth of the time that an instance may take. Where
+    anything is out of the ordinary the answer is None, and pydicom reads them.
+    """
+    if not walk.kept.isascii() or b"\x1b" in walk.kept:
+        return None
+    is_implicit, texts = UID(transfer_syntax_uid).is_implicit_VR, {}
+    for tag, (start, end) in walk.spans.items():
+        if not is_implicit and walk.kept[start + 4 : start + 6] not in _PLAIN_VRS:
+            return None
+        text = walk.kept[start + 8 : end].decode("ascii").rstrip(" \0")
+        texts[_TAGS[tag]] = text.split("\\") if "\\" in text else text
+    return None if "ContributingEquipmentSequence" in texts else texts
+
+
+def _text(ds: Attributes, keyword: str) -> str:
     """Return the text of an element, empty where it is absent."""
     try:
         value = ds.get(keyword)
@@ -110,7 +136,7 @@ def _text(ds: Dataset, keyword: str) -> str:
     return "" if value is None else str(value)
 
 
-def _uid(ds: Dataset, keyword: str) -> str:
+def _uid(ds: Attributes, keyword: str) -> str:
     """Return a UID that must be there and well formed."""
     uid = _text(ds, keyword)
     if not is_uid(uid):
@@ -148,7 +174,7 @@ def examine(command: Command, walk: DatasetWalk, *, accept_synthetic: bool) -> H
     walk.finish()
     if PIXEL_DATA not in walk.tags:
         raise IntakeRefused(CANNOT_UNDERSTAND, "the data set is broken: it holds no pixel data")
-    ds = read_header(BytesIO(walk.kept), command.transfer_syntax_uid)
+    ds = _read_kept(walk, command.transfer_syntax_uid)
     _check_same(ds, command)
     reason = own_output(ds, accept_synthetic=accept_synthetic)
     if reason:
@@ -164,7 +190,7 @@ def examine(command: Command, walk: DatasetWalk, *, accept_synthetic: bool) -> H
     )
 
 
-def _check_same(ds: Dataset, command: Command) -> None:
+def _check_same(ds: Attributes, command: Command) -> None:
     """Check that the data set is the object that the command announced (PS3.4 section B.2.3)."""
     if _text(ds, "SOPClassUID") != command.sop_class_uid:
         raise IntakeRefused(MISMATCH, "SOPClassUID differs from the command's")

@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydicom.dataset import Dataset
-
+from node.attributes import Attributes
 from node.authored import equipment_purposes
 from node.codes import SYNTHESIZING_EQUIPMENT
 from node.uids import MANUFACTURER
@@ -51,7 +50,7 @@ class ImageChoice:
         return "; ".join(reasons) or "there are no instances"
 
 
-def own_output(ds: Dataset, *, accept_synthetic: bool = False) -> str | None:
+def own_output(ds: Attributes, *, accept_synthetic: bool = False) -> str | None:
     """Return why an instance may not be taken in as a patient's film, or None if it may.
 
     Our reports and synthetic films come back with every study-level C-MOVE or routing loop; by
@@ -109,36 +108,36 @@ def _preference(facts: InstanceFacts) -> tuple[int, bool, bool, int, str]:
     )
 
 
-def _is_report(ds: Dataset) -> bool:
+def _is_report(ds: Attributes) -> bool:
     return str(ds.get("SOPClassUID", "")).startswith(_SR_CLASSES)
 
 
-def _is_of_no_film_modality(ds: Dataset) -> bool:
+def _is_of_no_film_modality(ds: Attributes) -> bool:
     return str(ds.get("Modality", "")) in _REPORT_MODALITIES
 
 
-def _is_from_us(ds: Dataset) -> bool:
+def _is_from_us(ds: Attributes) -> bool:
     return str(ds.get("Manufacturer", "")) == MANUFACTURER
 
 
-def _names_us(ds: Dataset) -> bool:
+def _names_us(ds: Attributes) -> bool:
     equipment = ds.get("ContributingEquipmentSequence") or ()
     return any(item.get("Manufacturer") == MANUFACTURER for item in equipment)
 
 
-def _is_marked_synthetic(ds: Dataset) -> bool:
+def _is_marked_synthetic(ds: Attributes) -> bool:
     return str(ds.get("SyntheticData", "")) == "YES"
 
 
-def _has_synthetic_type(ds: Dataset) -> bool:
+def _has_synthetic_type(ds: Attributes) -> bool:
     return "SYNTHETIC" in (ds.get("ImageType") or ())
 
 
-def _names_synthesizer(ds: Dataset) -> bool:
+def _names_synthesizer(ds: Attributes) -> bool:
     return any(value == SYNTHESIZING_EQUIPMENT.value for value, _ in equipment_purposes(ds))
 
 
-_Test = tuple[str, Callable[[Dataset], bool]]
+_Test = tuple[str, Callable[[Attributes], bool]]
 
 _ALWAYS: tuple[_Test, ...] = (
     ("it is a structured report", _is_report),

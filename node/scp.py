@@ -73,7 +73,12 @@ class Scp:
             offers_of(services),
             {(one.sop_class_uid, kind): one for one in services for kind in one.operations},
         )
-        self._server = Server((settings.bind, settings.port), _room(settings), self._converse)
+        self._server = Server(
+            (settings.bind, settings.port),
+            _room(settings),
+            settings.acse_timeout_s,
+            self._converse,
+        )
 
     def start(self) -> None:
         """Listen, in a thread.

@@ -1,19 +1,22 @@
-"""The listener: a thread a connection, and never more connections than there is room for.
+"""The listener: a thread for each caller that speaks, and never more of them than there is room.
 
 A connection costs its caller nothing, so those that have not said who they are may never keep out
-one that does. Where the room of an address or of the house is full, the connection that has been
-silent longest makes way for the one that comes.
+one that does. Silent ones wait in a lobby, which costs no thread; where the room of an address or
+of the house is full, the one that has waited longest makes way for the one that comes.
 """
 
 from __future__ import annotations
 
+import logging
 import resource
+import selectors
 import socket
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import cast
 
 from node.logs import get_logger, say
 from node.peers import plain_address
@@ -21,7 +24,7 @@ from node.transport import close
 
 _LOG = get_logger("server")
 _BACKLOG = 1_024
-_POLL_S = 0.5
+_POLL_S = 0.2
 _GRACE_S = 0.25
 _STOP_TIMEOUT_S = 5.0
 _DESCRIPTORS_ASIDE = 256
@@ -62,24 +65,28 @@ class Connection:
 
 
 class Server:
-    """Accepts connections and gives each a thread.
+    """Accepts connections, and gives each a thread once it says something.
 
     Parameters
     ----------
     place
         Address and port to listen on.
+    silence_s
+        How long a connection may say nothing at all.
     serve
         Talks over one connection until it is over; called in the connection's thread.
     """
 
-    def __init__(self, place: tuple[str, int], room: Room, serve: Serve) -> None:
+    def __init__(self, place: tuple[str, int], room: Room, silence_s: float, serve: Serve) -> None:
         self._place = place
         self._room = room
+        self._silence_s = silence_s
         self._serve = serve
-        self._connections: dict[Connection, threading.Thread] = {}
+        self._selector = selectors.DefaultSelector()
+        self._lobby: dict[Connection, socket.socket] = {}
+        self._talking: dict[Connection, threading.Thread] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
-        self._listener: socket.socket | None = None
         self._thread = threading.Thread(target=self._listen, name="listener", daemon=True)
 
     def start(self) -> None:
@@ -92,85 +99,78 @@ class Server:
         """
         _raise_descriptors(self._room.in_all + _DESCRIPTORS_ASIDE)
         family = socket.AF_INET6 if ":" in self._place[0] else socket.AF_INET
-        self._listener = socket.create_server(self._place, family=family, backlog=_BACKLOG)
-        self._listener.settimeout(_POLL_S)
+        listener = socket.create_server(self._place, family=family, backlog=_BACKLOG)
+        listener.setblocking(False)
+        self._selector.register(listener, selectors.EVENT_READ)
         self._thread.start()
 
     def stop(self) -> None:
         """Stop listening and end what is still open; what was not acknowledged is sent again."""
         self._stopping.set()
-        if self._listener is None:
-            return
-        self._thread.join()
-        self._listener.close()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._selector.close()
         with self._lock:
-            open_now = list(self._connections.items())
-        for connection, _ in open_now:
+            talking = list(self._talking.items())
+        for connection, _ in talking:
             connection.cut()
         deadline = time.monotonic() + _STOP_TIMEOUT_S
-        for _, thread in open_now:
+        for _, thread in talking:
             thread.join(max(deadline - time.monotonic(), 0))
 
     def num_connections(self) -> int:
         """Return the number of connections that are open."""
-        return len(self._connections)
+        return len(self._lobby) + len(self._talking)
 
     def _listen(self) -> None:
         while not self._stopping.is_set():
-            sock = self._accept()
-            if sock is not None:
-                self._take(sock)
+            for ready, _ in self._selector.select(_POLL_S):
+                if ready.data is None:
+                    self._accept(cast(socket.socket, ready.fileobj))
+                elif ready.data in self._lobby:
+                    self._leave_lobby(ready.data)
+                    self._talk(ready.data)
+            self._show_out_the_silent()
+        for ready in list(self._selector.get_map().values()):
+            close(cast(socket.socket, ready.fileobj))
+        self._lobby.clear()
 
-    def _accept(self) -> socket.socket | None:
-        """Wait a moment for a connection; one that is gone already, or too many, is no fault."""
-        if self._listener is None:
-            return None
+    def _accept(self, listener: socket.socket) -> None:
+        """Let a caller into the lobby; one that is gone already, or too many, is no fault."""
         try:
-            sock, _ = self._listener.accept()
-        except TimeoutError:
-            return None
-        except OSError as error:
-            if not self._stopping.is_set():
-                say(_LOG, "server.cannot_accept", reason=error.strerror)
-                self._stopping.wait(_POLL_S)
-            return None
-        return sock
-
-    def _take(self, sock: socket.socket) -> None:
-        """Give a connection a thread, if there is room or can be made."""
-        try:
-            connection = Connection(sock, plain_address(sock.getpeername()[0]))
-        except OSError:
-            sock.close()
+            sock, address = listener.accept()
+        except BlockingIOError:
             return
-        with self._lock:
-            if not self._make_room(connection.address):
-                close(sock)
-                return
-            thread = threading.Thread(
-                target=self._run, args=(connection,), name="association", daemon=True
-            )
-            self._connections[connection] = thread
-        thread.start()
+        except OSError as error:
+            say(_LOG, "server.cannot_accept", level=logging.ERROR, reason=error.strerror)
+            self._stopping.wait(_POLL_S)
+            return
+        connection = Connection(sock, plain_address(address[0]))
+        if not self._make_room(connection.address):
+            close(sock)
+            return
+        self._lobby[connection] = sock
+        self._selector.register(sock, selectors.EVENT_READ, connection)
 
-    def _make_room(self, address: str) -> bool:
-        """Tell whether one more fits, after the longest silent of the others was shown out."""
-        there = [one for one in self._connections if one.address == address]
-        crowds = (
-            (there, self._room.of_one_address),
-            (list(self._connections), self._room.in_all),
+    def _leave_lobby(self, connection: Connection) -> None:
+        self._selector.unregister(self._lobby.pop(connection))
+
+    def _show_out_the_silent(self) -> None:
+        """Close what has said nothing for too long; the lobby is in order of arrival."""
+        before = time.monotonic() - self._silence_s
+        for connection in list(self._lobby):
+            if connection.since > before:
+                return
+            self._leave_lobby(connection)
+            close(connection.sock)
+
+    def _talk(self, connection: Connection) -> None:
+        thread = threading.Thread(
+            target=self._run, args=(connection,), name="association", daemon=True
         )
-        for crowd, limit in crowds:
-            if len(crowd) < limit:
-                continue
-            before = time.monotonic() - _GRACE_S
-            silent = [one for one in crowd if not one.is_known and one.since < before]
-            if not silent:
-                return False
-            longest = min(silent, key=lambda one: one.since)
-            del self._connections[longest]
-            longest.cut()
-        return True
+        with self._lock:
+            self._talking[connection] = thread
+        thread.start()
 
     def _run(self, connection: Connection) -> None:
         try:
@@ -178,7 +178,31 @@ class Server:
         finally:
             close(connection.sock)
             with self._lock:
-                self._connections.pop(connection, None)
+                self._talking.pop(connection, None)
+
+    def _make_room(self, address: str) -> bool:
+        """Tell whether one more fits, after the longest unknown of the others was shown out."""
+        with self._lock:
+            everyone = [*self._lobby, *self._talking]
+        there = [one for one in everyone if one.address == address]
+        for crowd, limit in ((there, self._room.of_one_address), (everyone, self._room.in_all)):
+            if len(crowd) < limit:
+                continue
+            before = time.monotonic() - _GRACE_S
+            unknown = [one for one in crowd if not one.is_known and one.since < before]
+            if not unknown:
+                return False
+            self._show_out(min(unknown, key=lambda one: (one not in self._lobby, one.since)))
+        return True
+
+    def _show_out(self, connection: Connection) -> None:
+        if connection in self._lobby:
+            self._leave_lobby(connection)
+            close(connection.sock)
+            return
+        with self._lock:
+            self._talking.pop(connection, None)
+        connection.cut()
 
 
 def _raise_descriptors(wanted: int) -> None:

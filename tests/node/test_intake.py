@@ -207,6 +207,32 @@ def test_a_synthetic_film_is_refused_unless_the_demo_lets_it_in() -> None:
     assert _examine(ds, accept_synthetic=True).study_uid == ds.StudyInstanceUID
 
 
+@settings(max_examples=150, deadline=None)
+@given(
+    patient=st.text(st.characters(codec="ascii"), max_size=20),
+    issuer=st.sampled_from(["", "HOSPITAL", "A\\B"]),
+    image_type=st.sampled_from([["ORIGINAL", "PRIMARY"], ["DERIVED", "SYNTHETIC"], ["X"]]),
+    synthetic=st.sampled_from(["", "YES", "NO"]),
+    implicit=st.booleans(),
+)
+@pytest.mark.filterwarnings("ignore")
+def test_plain_texts_are_read_as_pydicom_reads_them(
+    patient: str, issuer: str, image_type: list[str], synthetic: str, implicit: bool
+) -> None:
+    ds = phantom(size=8, PatientID=patient, IssuerOfPatientID=issuer, ImageType=image_type)
+    ds.SyntheticData = synthetic
+    syntax = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+    verdicts = []
+    for name in ("Chest", "Chést"):  # what is not ASCII goes to pydicom
+        ds.Manufacturer = name
+        command = Command(ds.SOPClassUID, ds.SOPInstanceUID, syntax)
+        try:
+            verdicts.append(examine(command, _walk(_encoded(ds, syntax)), accept_synthetic=False))
+        except IntakeRefused as refused:
+            verdicts.append((refused.status, str(refused)))
+    assert verdicts[0] == verdicts[1]
+
+
 def test_two_patients_are_told_apart_and_neither_is_named() -> None:
     one, other = (_examine(phantom(size=8, PatientID=name)) for name in ("MRN1", "MRN2"))
     assert one.patient_digest != other.patient_digest
