@@ -1,6 +1,6 @@
 """Record what real senders say, for the fuzzer to spoil: `python -m tests.node.record_corpus`.
 
-A listener of our own stands behind a relay that keeps the bytes of each association. Objects are
+A node stands behind a relay that keeps the bytes of each association. Objects are
 phantoms; nothing of the shared folder is in the recordings.
 """
 
@@ -16,10 +16,12 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless
 from pynetdicom import AE
 
-from node.sop_classes import IMAGE_CLASSES, VERIFICATION
+from node.app import Node
+from node.sop_classes import VERIFICATION
 from tests.acceptance.peers import free_port, tool
+from tests.fakes import FakeEngine
 from tests.films import CR, phantom
-from tests.node.conftest import Pacs
+from tests.node.conftest import settings_for
 
 CORPUS = Path(__file__).parent / "corpus"
 
@@ -86,21 +88,20 @@ def _dcmtk(name: str, folder: Path) -> Callable[[int], None]:
 
 def main() -> None:
     """Record every sender once."""
-    server = Pacs(free_port())
-    server.classes = list(IMAGE_CLASSES)
-    server.start()
     CORPUS.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
+        node = Node(settings_for(Path(folder) / "root", free_port()), FakeEngine())
+        node.start()
         senders: dict[str, Callable[[int], None]] = {
             "pynetdicom": _pynetdicom,
             "echoscu": _dcmtk("echoscu", Path(folder)),
             "storescu": _dcmtk("storescu", Path(folder)),
         }
         for name, call in senders.items():
-            relay = Relay(server.port)
+            relay = Relay(node.settings.node.port)
             call(relay.port)
             (CORPUS / f"{name}.bin").write_bytes(relay.wait())
-    server.stop()
+        node.stop()
 
 
 if __name__ == "__main__":
