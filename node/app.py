@@ -14,6 +14,9 @@ from node.audit_chain import Chain
 from node.audit_events import AuditedEvents
 from node.audit_forward import Forwarder
 from node.clock import Clock, SystemClock
+from node.commitment import SOP_CLASS as STORAGE_COMMITMENT
+from node.commitments import Commitments
+from node.committer import Committer
 from node.config import PeerSettings, Settings
 from node.delivery import Deliverer
 from node.dispatch import LocalDispatch, Step
@@ -27,6 +30,7 @@ from node.pipeline import Drafter, Pipeline
 from node.receiver import Receiver
 from node.scp import Scp
 from node.scu import Scu
+from node.services import Operation, Service
 from node.spool import Spool
 from node.syslog import Repository
 from node.tls import Tls
@@ -78,7 +82,8 @@ class Node:
         database = open_ledger(self._spool.ledger_path)
         self._database = database
         self._ledger = Ledger(database)
-        self._outbox = Outbox(database)
+        committing = [name for name, peer in settings.peers.items() if peer.commitment]
+        self._outbox = Outbox(database, committing)
         self.journal = Journal(database)
         self._dispatch = LocalDispatch(settings.node.work.sweep_s)
         self._scp = Scp(
@@ -89,16 +94,35 @@ class Node:
             self._clock,
             self._tls,
         )
+        scu = Scu(settings.node, self._tls)
         self._deliverer = Deliverer(
-            settings.peers,
-            settings.outputs.outbox,
-            Scu(settings.node, self._tls),
-            self._outbox,
-            self._spool,
-            self._clock,
+            settings.peers, settings.outputs.outbox, scu, self._outbox, self._spool, self._clock
         )
+        self._committer = self._make_committer(scu)
+        self.services = self._make_services()
         self._auditor = self._make_auditor() if settings.node.audit.enabled else None
         self._add_steps(Pipeline(engine, settings.outputs, self._spool, self._clock))
+
+    def _make_committer(self, scu: Scu) -> Committer:
+        outputs = self.settings.outputs
+        commitments = Commitments(
+            self._database,
+            max_resends=outputs.commitment.max_resends,
+            give_up_after_s=outputs.outbox.give_up_after_h * 3600,
+        )
+        kick = self._dispatch.kick
+        return Committer(self.settings.peers, outputs, scu, commitments, self._clock, kick)
+
+    def _make_services(self) -> tuple[Service, ...]:
+        """Return what peers may ask of us beside C-ECHO and C-STORE."""
+        return (
+            Service(
+                STORAGE_COMMITMENT,
+                "commitment",
+                frozenset({Operation.EVENT_REPORT}),
+                self._committer.on_event_report,
+            ),
+        )
 
     def _add_steps(self, pipeline: Pipeline) -> None:
         """Put every step into service; work done kicks the step that comes next."""
@@ -119,7 +143,10 @@ class Node:
             )
             self._dispatch.add(f"worker-{number}", self._kicking(worker.step))
         for name in sorted({name for names in destinations.values() for name in names}):
-            self._dispatch.add(f"deliver-{name}", partial(self._deliverer.deliver_due, name))
+            deliver = partial(self._deliverer.deliver_due, name)
+            self._dispatch.add(f"deliver-{name}", self._kicking(deliver))
+            if settings.peers[name].commitment:
+                self._dispatch.add(f"commit-{name}", partial(self._committer.step, name))
 
     def _make_auditor(self) -> Auditor:
         """Put the audit trail into service, and its way to the repository."""
@@ -159,6 +186,7 @@ class Node:
         resumed = self._ledger.recover(now)
         self._outbox.recover(now, self.settings.outputs.outbox)
         self._deliverer.park_orphans()
+        self._committer.recover(now)
         if not self.settings.peers:
             say(_LOG, "peers.none", hint="every association will be refused")
         try:

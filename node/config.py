@@ -167,7 +167,7 @@ class NodeSettings(Section):
 
 
 OutputKind = Literal["report", "synthetic"]
-PeerRight = Literal["echo", "store"]
+PeerRight = Literal["echo", "store", "commitment"]
 
 
 class PeerSettings(Section):
@@ -179,8 +179,15 @@ class PeerSettings(Section):
     cidr: tuple[Network, ...] = ()
     allow: tuple[PeerRight, ...] = ("echo", "store")
     send: tuple[OutputKind, ...] = ()
+    commitment: bool = False
     tls: bool = False
     certificate: tuple[CertificateRule, ...] = ()
+
+    @model_validator(mode="after")
+    def _may_report(self) -> PeerSettings:
+        if self.commitment and "commitment" not in self.allow:
+            raise ValueError("it reports by calling us: add commitment to its allow")
+        return self
 
 
 class ReportSettings(Section):
@@ -216,12 +223,21 @@ class OutboxSettings(Section):
     give_up_after_h: Annotated[float, Field(gt=0, le=8760)] = 72.0
 
 
+class CommitmentSettings(Section):
+    """Storage commitment asked of peers that have `commitment: true` (PS3.4 annex J)."""
+
+    wait_s: Annotated[float, Field(ge=0, le=60)] = 2.0
+    report_timeout_s: Seconds = 3600.0
+    max_resends: Annotated[int, Field(ge=0, le=100)] = 3
+
+
 class OutputSettings(Section):
     """What leaves the node, and how it is delivered."""
 
     report: ReportSettings = ReportSettings()
     synthetic: SyntheticSettings = SyntheticSettings()
     outbox: OutboxSettings = OutboxSettings()
+    commitment: CommitmentSettings = CommitmentSettings()
 
 
 class Settings(Section):

@@ -92,6 +92,27 @@ delivery = sa.Table(
     sa.Column("reason", sa.String, nullable=False, default=""),
 )
 
+commitment = sa.Table(
+    "commitment",
+    metadata,
+    sa.Column("sop_instance_uid", sa.ForeignKey("output.sop_instance_uid"), primary_key=True),
+    sa.Column("destination", sa.String, primary_key=True),
+    sa.Column("transaction_uid", sa.String),
+    sa.Column("attempts", sa.Integer, nullable=False, default=0),
+    sa.Column("resends", sa.Integer, nullable=False, default=0),
+    sa.Column("next_at", sa.Float, nullable=False, index=True),
+)
+"""What a destination is asked to commit to: open for as long as the delivery is `sent`."""
+
+commitment_request = sa.Table(
+    "commitment_request",
+    metadata,
+    sa.Column("transaction_uid", sa.String, primary_key=True),
+    sa.Column("destination", sa.String, nullable=False),
+    sa.Column("at", sa.Float, nullable=False, index=True),
+)
+"""Every transaction that was ever begun: a report may come long after it was asked for again."""
+
 event = sa.Table(
     "event",
     metadata,

@@ -172,7 +172,9 @@ class Scp:
             assoc.acse.send_reject(*verdict.code)
             assoc.kill()
             return
-        allowed = frozenset[str]().union(*(_RIGHTS[right] for right in verdict.settings.allow))
+        allowed = frozenset[str]().union(
+            *(_RIGHTS.get(right, frozenset()) for right in verdict.settings.allow)
+        )
         assoc.acceptor.supported_contexts = [
             context
             for context in assoc.acceptor.supported_contexts

@@ -49,6 +49,7 @@ class Pacs:
         self.received: list[Dataset] = []
         self.classes = [SR, *IMAGE_CLASSES]
         self.context: ssl.SSLContext | None = None
+        self.handlers: list[EventHandlerType] = []
         self._server: Any = None
 
     def start(self) -> None:
@@ -56,7 +57,7 @@ class Pacs:
         ae.add_supported_context(VERIFICATION)
         for sop_class_uid in self.classes:
             ae.add_supported_context(sop_class_uid, list(UNCOMPRESSED))
-        handlers: list[EventHandlerType] = [(evt.EVT_C_STORE, self._on_c_store)]
+        handlers = [(evt.EVT_C_STORE, self._on_c_store), *self.handlers]
         self._server = ae.start_server(
             ("127.0.0.1", self.port),
             block=False,
