@@ -18,6 +18,8 @@ from node.commitment import SOP_CLASS as STORAGE_COMMITMENT
 from node.commitments import Commitments
 from node.committer import Committer
 from node.config import PeerSettings, Settings
+from node.custodian import Custodian
+from node.custody import Custody
 from node.delivery import Deliverer
 from node.dispatch import LocalDispatch, Step
 from node.errors import NodeError
@@ -99,6 +101,10 @@ class Node:
             settings.peers, settings.outputs.outbox, scu, self._outbox, self._spool, self._clock
         )
         self._committer = self._make_committer(scu)
+        self._custody = Custody(database, self._spool)
+        self._custodian = Custodian(
+            settings.peers, settings.outputs.outbox, scu, self._custody, self._clock
+        )
         self.services = self._make_services()
         self._auditor = self._make_auditor() if settings.node.audit.enabled else None
         self._add_steps(Pipeline(engine, settings.outputs, self._spool, self._clock))
@@ -115,12 +121,16 @@ class Node:
 
     def _make_services(self) -> tuple[Service, ...]:
         """Return what peers may ask of us beside C-ECHO and C-STORE."""
+        commitment = {
+            Operation.ACTION: self._custodian.on_action,
+            Operation.EVENT_REPORT: self._committer.on_event_report,
+        }
         return (
             Service(
                 STORAGE_COMMITMENT,
                 "commitment",
-                frozenset({Operation.EVENT_REPORT}),
-                self._committer.on_event_report,
+                frozenset(commitment),
+                lambda request: commitment[request.operation](request),
             ),
         )
 
@@ -147,6 +157,8 @@ class Node:
             self._dispatch.add(f"deliver-{name}", self._kicking(deliver))
             if settings.peers[name].commitment:
                 self._dispatch.add(f"commit-{name}", partial(self._committer.step, name))
+        for name in (name for name, peer in settings.peers.items() if "commitment" in peer.allow):
+            self._dispatch.add(f"report-{name}", partial(self._custodian.step, name))
 
     def _make_auditor(self) -> Auditor:
         """Put the audit trail into service, and its way to the repository."""
@@ -187,6 +199,7 @@ class Node:
         self._outbox.recover(now, self.settings.outputs.outbox)
         self._deliverer.park_orphans()
         self._committer.recover(now)
+        self._custody.recover(now)
         if not self.settings.peers:
             say(_LOG, "peers.none", hint="every association will be refused")
         try:

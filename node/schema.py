@@ -113,6 +113,20 @@ commitment_request = sa.Table(
 )
 """Every transaction that was ever begun: a report may come long after it was asked for again."""
 
+custody = sa.Table(
+    "custody",
+    metadata,
+    sa.Column("transaction_uid", sa.String, primary_key=True),
+    sa.Column("peer", sa.String, primary_key=True),
+    sa.Column("objects", sa.JSON, nullable=False),
+    sa.Column("asked_at", sa.Float, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False, default=0),
+    sa.Column("next_at", sa.Float, nullable=False),
+    sa.Column("answered_at", sa.Float),
+    sa.Column("reason", sa.String, nullable=False, default=""),
+)
+"""What peers asked us to commit to; open until `answered_at`, whether told or given up."""
+
 event = sa.Table(
     "event",
     metadata,

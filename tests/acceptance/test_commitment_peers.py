@@ -1,4 +1,4 @@
-"""Storage commitment with a real Orthanc: it is asked, and reports over a new association."""
+"""Storage commitment with a real Orthanc, both ways, each report over an association of its own."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 import requests
 import sqlalchemy as sa
 
+from node import statuses
 from node.app import Node
 from node.config import Settings
 from node.ledger import reading
@@ -88,3 +89,30 @@ def test_what_orthanc_lost_is_sent_to_it_again(
     assert steps[-5:] == ["sent", "resent", "sent", "committed", "done"]
     (series,) = orthanc.find("Series", Modality="SR")
     assert orthanc.download(series, tmp_path / "after.dcm") == before
+
+
+def test_orthanc_is_told_what_the_node_holds(
+    run_node: Callable[..., Node], start_orthanc: Callable[..., Orthanc]
+) -> None:
+    orthanc = start_orthanc(free_port(), routes=False)
+    node, ds = run_node(orthanc), phantom("asked about")
+    send(node, ds, calling="CRROOM1")
+    held = [ds.SOPClassUID, ds.SOPInstanceUID]
+    never = [ds.SOPClassUID, "1.2.3.4"]
+    assert _commitment(orthanc, held)["Status"] == "Success"
+    mixed = _commitment(orthanc, held, never)
+    assert mixed["Status"] == "Failure"
+    assert [one["SOPInstanceUID"] for one in mixed["Success"]] == [ds.SOPInstanceUID]
+    (failure,) = mixed["Failures"]
+    assert failure["SOPInstanceUID"] == "1.2.3.4"
+    assert failure["FailureReason"] == statuses.NO_SUCH_INSTANCE
+
+
+def _commitment(orthanc: Orthanc, *instances: list[str]) -> Any:
+    """Let Orthanc ask the node to commit; return what it was told."""
+    url = f"http://127.0.0.1:{orthanc.http_port}/modalities/cxrnode/storage-commitment"
+    asked = requests.post(url, json={"DicomInstances": list(instances)}, timeout=10)
+    asked.raise_for_status()
+    path = f"/storage-commitment/{asked.json()['ID']}"
+    wait_for(lambda: orthanc.get(path)["Status"] != "Pending", 20, "the report")
+    return orthanc.get(path)

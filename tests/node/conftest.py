@@ -48,6 +48,7 @@ class Pacs:
         self.status = 0x0000
         self.received: list[Dataset] = []
         self.classes = [SR, *IMAGE_CLASSES]
+        self.roles: dict[str, tuple[bool, bool]] = {}
         self.context: ssl.SSLContext | None = None
         self.handlers: list[EventHandlerType] = []
         self._server: Any = None
@@ -57,6 +58,8 @@ class Pacs:
         ae.add_supported_context(VERIFICATION)
         for sop_class_uid in self.classes:
             ae.add_supported_context(sop_class_uid, list(UNCOMPRESSED))
+        for sop_class_uid, (scu_role, scp_role) in self.roles.items():
+            ae.add_supported_context(sop_class_uid, scu_role=scu_role, scp_role=scp_role)
         handlers = [(evt.EVT_C_STORE, self._on_c_store), *self.handlers]
         self._server = ae.start_server(
             ("127.0.0.1", self.port),
