@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from functools import partial
 from types import FrameType
 
+from node.announced import IAN_CLASS, MPPS_CLASS
+from node.announcements import Announcements
 from node.audit import Auditor, trail_path, whose
 from node.audit_chain import Chain
 from node.audit_events import AuditedEvents
@@ -18,6 +20,7 @@ from node.commitment import SOP_CLASS as STORAGE_COMMITMENT
 from node.commitments import Commitments
 from node.committer import Committer
 from node.config import PeerSettings, Settings
+from node.confirmer import Confirmer
 from node.custodian import Custodian
 from node.custody import Custody
 from node.delivery import Deliverer
@@ -105,9 +108,10 @@ class Node:
         self._custodian = Custodian(
             settings.peers, settings.outputs.outbox, scu, self._custody, self._clock
         )
+        self._announcements = Announcements(database, self._clock, self._dispatch.kick)
         self.services = self._make_services()
         self._auditor = self._make_auditor() if settings.node.audit.enabled else None
-        self._add_steps(Pipeline(engine, settings.outputs, self._spool, self._clock))
+        self._add_steps(Pipeline(engine, settings.outputs, self._spool, self._clock), scu)
 
     def _make_committer(self, scu: Scu) -> Committer:
         outputs = self.settings.outputs
@@ -118,6 +122,19 @@ class Node:
         )
         kick = self._dispatch.kick
         return Committer(self.settings.peers, outputs, scu, commitments, self._clock, kick)
+
+    def _make_confirmer(self, scu: Scu) -> Confirmer:
+        is_inside = self.settings.outputs.synthetic.identity == "same_study"
+        return Confirmer(
+            self.settings.peers,
+            self.settings.node.study,
+            ("report", "synthetic") if is_inside else ("report",),
+            scu,
+            self._database,
+            self._announcements,
+            self._clock,
+            self._scp.open_study_uids,
+        )
 
     def _make_services(self) -> tuple[Service, ...]:
         """Return what peers may ask of us beside C-ECHO and C-STORE."""
@@ -132,13 +149,25 @@ class Node:
                 frozenset(commitment),
                 lambda request: commitment[request.operation](request),
             ),
+            Service(
+                MPPS_CLASS,
+                "mpps",
+                frozenset({Operation.CREATE, Operation.SET}),
+                self._announcements.on_mpps,
+            ),
+            Service(IAN_CLASS, "ian", frozenset({Operation.CREATE}), self._announcements.on_ian),
         )
 
-    def _add_steps(self, pipeline: Pipeline) -> None:
+    def _add_steps(self, pipeline: Pipeline, scu: Scu) -> None:
         """Put every step into service; work done kicks the step that comes next."""
         settings, clock = self.settings, self._clock
-        closer = Closer(self._ledger, settings.node.study, clock, self._scp.open_study_uids)
+        open_study_uids = self._scp.open_study_uids
+        closer = Closer(
+            self._ledger, self._announcements, settings.node.study, clock, open_study_uids
+        )
         self._dispatch.add("closer", self._kicking(closer.step))
+        if any(peer.query for peer in settings.peers.values()):
+            self._dispatch.add("confirmer", self._kicking(self._make_confirmer(scu).step))
         self._dispatch.add("certificates", self._tls.step)
         destinations = destinations_of(settings.peers)
         for number in range(settings.node.work.num_workers):

@@ -87,7 +87,10 @@ class StudySettings(Section):
     """When a study counts as complete."""
 
     quiet_s: Seconds = 8.0
+    confirmed_quiet_s: Seconds = 2.0
+    query_timeout_s: Seconds = 2.0
     hard_cap_s: Seconds = 120.0
+    successor_every_s: Annotated[float, Field(ge=0, le=86_400)] = 60.0
 
     @model_validator(mode="after")
     def _cap_is_longer(self) -> StudySettings:
@@ -167,7 +170,7 @@ class NodeSettings(Section):
 
 
 OutputKind = Literal["report", "synthetic"]
-PeerRight = Literal["echo", "store", "commitment"]
+PeerRight = Literal["echo", "store", "commitment", "mpps", "ian"]
 
 
 class PeerSettings(Section):
@@ -180,6 +183,7 @@ class PeerSettings(Section):
     allow: tuple[PeerRight, ...] = ("echo", "store")
     send: tuple[OutputKind, ...] = ()
     commitment: bool = False
+    query: bool = False
     tls: bool = False
     certificate: tuple[CertificateRule, ...] = ()
 

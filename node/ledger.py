@@ -25,7 +25,17 @@ from node.records import (
     Stage,
     StoredInstance,
 )
-from node.schema import create_tables, delivery, event, instance, open_engine, output, result, study
+from node.schema import (
+    create_tables,
+    delivery,
+    event,
+    instance,
+    open_engine,
+    output,
+    result,
+    study,
+    study_count,
+)
 from node.studies import OPEN_TO_IMAGES, Closing, Receiving, State, may_move
 
 
@@ -163,12 +173,21 @@ class Ledger:
             .where(instance.c.study_uid == study.c.study_uid)
             .scalar_subquery()
         )
+        earlier = study.alias()
+        previous_ready_at = (
+            sa.select(sa.func.max(earlier.c.ready_at))
+            .where(
+                earlier.c.study_uid == study.c.study_uid, earlier.c.generation < study.c.generation
+            )
+            .scalar_subquery()
+        )
         query = sa.select(
             study.c.study_uid,
             study.c.generation,
             study.c.first_at,
             study.c.last_at,
             num_patients,
+            previous_ready_at,
         ).where(study.c.state == State.RECEIVING)
         with reading(self._engine) as connection:
             return tuple(Receiving(*row) for row in connection.execute(query))
@@ -363,6 +382,11 @@ class Ledger:
                     .where(column > now, study.c.state == State.RECEIVING)
                     .values({column.name: now})
                 )
+            has_ended = study.c.state.not_in([State.RECEIVING, State.READY, State.RUNNING])
+            connection.execute(
+                study.update().where(study.c.ready_at > now, has_ended).values(ready_at=now)
+            )
+            connection.execute(study_count.delete().where(study_count.c.asked_at > now))
         return int(freed)
 
     def replay(self, study_uid: str, now: float) -> int:

@@ -127,6 +127,27 @@ custody = sa.Table(
 )
 """What peers asked us to commit to; open until `answered_at`, whether told or given up."""
 
+announcement = sa.Table(
+    "announcement",
+    metadata,
+    sa.Column("sop_instance_uid", sa.String, primary_key=True),
+    sa.Column("study_uid", sa.String, primary_key=True, index=True),
+    sa.Column("peer", sa.String, nullable=False),
+    sa.Column("status", sa.String, nullable=False),
+    sa.Column("images", sa.JSON, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
+)
+"""What peers said of a study by MPPS or IAN: a row for each study that one speaks of."""
+
+study_count = sa.Table(
+    "study_count",
+    metadata,
+    sa.Column("study_uid", sa.String, primary_key=True),
+    sa.Column("num_images", sa.Integer, nullable=False),
+    sa.Column("asked_at", sa.Float, nullable=False),
+)
+"""How many images a peer held of a study when it was last asked."""
+
 event = sa.Table(
     "event",
     metadata,

@@ -5,6 +5,7 @@ Associations are never held open: four idle ones block an Orthanc.
 
 from __future__ import annotations
 
+import math
 import socket
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -36,6 +37,7 @@ class _Call:
     sop_class_uids: Sequence[str]
     is_scp: bool = False
     handlers: Sequence[EventHandlerType] = ()
+    timeout_s: float = math.inf
     connected: list[socket.socket] = field(default_factory=list)
     refused: HandshakeRefused | None = None
 
@@ -108,6 +110,7 @@ class Scu:
         *,
         is_scp: bool = False,
         handlers: Sequence[EventHandlerType] = (),
+        timeout_s: float = math.inf,
     ) -> Iterator[Association]:
         """Open an association; release it and close its connection at the end.
 
@@ -117,13 +120,15 @@ class Scu:
             Ask for the SCP role (PS3.7 section D.3.3.4): we call, but to report.
         handlers
             What answers requests that the peer sends over this association.
+        timeout_s
+            Wait no longer for any answer, however patient the node is by its settings.
 
         Raises
         ------
         PeerError
             There is no association.
         """
-        call = _Call(peer, sop_class_uids, is_scp, handlers)
+        call = _Call(peer, sop_class_uids, is_scp, handlers, timeout_s)
         try:
             assoc = self._associate(call)
             if not assoc.is_established:
@@ -141,9 +146,9 @@ class Scu:
         ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
         ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
         ae.maximum_pdu_size = self._settings.max_pdu
-        ae.connection_timeout = self._settings.acse_timeout_s
-        ae.acse_timeout = self._settings.acse_timeout_s
-        ae.dimse_timeout = self._settings.dimse_timeout_s
+        ae.connection_timeout = min(self._settings.acse_timeout_s, call.timeout_s)
+        ae.acse_timeout = min(self._settings.acse_timeout_s, call.timeout_s)
+        ae.dimse_timeout = min(self._settings.dimse_timeout_s, call.timeout_s)
         ae.network_timeout = self._settings.idle_timeout_s
         classes = dict.fromkeys(call.sop_class_uids)
         roles: list[Any] = [build_role(uid, scp_role=True) for uid in classes if call.is_scp]

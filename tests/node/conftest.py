@@ -109,7 +109,7 @@ def settings_for(root: Path, pacs_port: int, **node: Any) -> Settings:
         "port": free_port(),
         "bind": "127.0.0.1",
         "storage": {"root": root, "free_min_gb": 0, "free_min_percent": 0},
-        "study": {"quiet_s": 0.2, "hard_cap_s": 30},
+        "study": {"quiet_s": 0.2, "hard_cap_s": 30, "successor_every_s": 0},
         "work": {"sweep_s": 0.05},
     } | node
     pacs = {"ae_title": "PACS", "host": "127.0.0.1", "port": pacs_port, "send": ["report"]}
