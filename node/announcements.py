@@ -23,14 +23,21 @@ from node.announced import (
 )
 from node.clock import Clock
 from node.errors import LedgerError
-from node.ledger import reading, writing
 from node.logs import get_logger, say
 from node.redact import key
 from node.schema import announcement, instance, study_count
 from node.services import Answer, Operation, Request
 from node.studies import Announced, Counted, Evidence
+from node.transactions import reading, writing
 
 _LOG = get_logger("announcements")
+
+_COMMENTS = {
+    statuses.DUPLICATE_INSTANCE: "there is an instance of this UID",
+    statuses.NO_SUCH_INSTANCE: "you created no such step",
+    statuses.PROCESSING_FAILURE: "the step has ended and may no longer be updated",
+}
+"""Why a message is not taken (PS3.4 tables F.7.2-2 and R.3.2-2)."""
 
 
 class Announcements:
@@ -67,7 +74,7 @@ class Announcements:
             return Answer(statuses.PROCESSING_FAILURE, str(error))
         if status == statuses.SUCCESS:
             self._on_news()
-        return Answer(status, sop_instance_uid=uid)
+        return Answer(status, _COMMENTS.get(status, ""), uid)
 
     def _create_step(self, request: Request, uid: str) -> int:
         return self._create(request, uid, step_created(request.ds))

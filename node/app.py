@@ -27,7 +27,7 @@ from node.delivery import Deliverer
 from node.dispatch import LocalDispatch, Step
 from node.errors import NodeError
 from node.journal import Journal
-from node.ledger import Ledger, open_ledger
+from node.ledger import Ledger
 from node.logs import get_logger, say
 from node.outbox import Outbox
 from node.peers import PeerBook
@@ -39,6 +39,7 @@ from node.services import Operation, Service
 from node.spool import Spool
 from node.syslog import Repository
 from node.tls import Tls
+from node.transactions import open_ledger
 from node.worker import Closer, Worker
 
 _LOG = get_logger("app")
@@ -91,14 +92,6 @@ class Node:
         self._outbox = Outbox(database, committing)
         self.journal = Journal(database)
         self._dispatch = LocalDispatch(settings.node.work.sweep_s)
-        self._scp = Scp(
-            settings.node,
-            PeerBook(settings.peers),
-            Receiver(settings.node.intake, self._spool, self._ledger, self._clock),
-            self.journal,
-            self._clock,
-            self._tls,
-        )
         scu = Scu(settings.node, self._tls)
         self._deliverer = Deliverer(
             settings.peers, settings.outputs.outbox, scu, self._outbox, self._spool, self._clock
@@ -109,7 +102,15 @@ class Node:
             settings.peers, settings.outputs.outbox, scu, self._custody, self._clock
         )
         self._announcements = Announcements(database, self._clock, self._dispatch.kick)
-        self.services = self._make_services()
+        self._scp = Scp(
+            settings.node,
+            PeerBook(settings.peers),
+            Receiver(settings.node.intake, self._spool, self._ledger, self._clock),
+            self.journal,
+            self._clock,
+            self._tls,
+            self._services(),
+        )
         self._auditor = self._make_auditor() if settings.node.audit.enabled else None
         self._add_steps(Pipeline(engine, settings.outputs, self._spool, self._clock), scu)
 
@@ -136,7 +137,7 @@ class Node:
             self._scp.open_study_uids,
         )
 
-    def _make_services(self) -> tuple[Service, ...]:
+    def _services(self) -> tuple[Service, ...]:
         """Return what peers may ask of us beside C-ECHO and C-STORE."""
         commitment = {
             Operation.ACTION: self._custodian.on_action,

@@ -18,8 +18,8 @@ from node import audit_message as atna
 from node.audit_message import Message, Outcome, Participant, StudyObjects
 from node.clock import as_datetime
 from node.config import PeerSettings, Settings
-from node.ledger import reading
 from node.schema import delivery, event, instance, output, rejection
+from node.transactions import reading
 
 _BATCH = 500
 

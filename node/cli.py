@@ -25,9 +25,10 @@ from node.config import Settings
 from node.config_file import load_settings
 from node.errors import ConfigInvalid, UnknownName
 from node.journal import Journal
-from node.ledger import Ledger, open_ledger
+from node.ledger import Ledger
 from node.redact import looks_like_a_title, stranger, without_title
 from node.spool import Spool
+from node.transactions import open_ledger
 
 Verb = Callable[[argparse.Namespace], int]
 

@@ -14,10 +14,10 @@ from sqlalchemy.engine import Connection, Engine
 
 from node import statuses
 from node.commitment import Reference, Report, Transaction, reason_text
-from node.ledger import note, reading, writing
 from node.outbox import SAME_DELIVERY, is_delivery, settle_study
 from node.records import DeliveryStatus, Stage
 from node.schema import commitment, commitment_request, delivery, output
+from node.transactions import note, reading, writing
 
 
 @dataclass(frozen=True)

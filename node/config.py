@@ -157,6 +157,7 @@ class NodeSettings(Section):
     max_pdu: Annotated[int, Field(ge=4096, le=1_048_576)] = 131_072
     max_associations: Annotated[int, Field(ge=1, le=4096)] = 64
     max_associations_per_ip: Annotated[int, Field(ge=1, le=4096)] = 8
+    max_associations_per_peer: Annotated[int, Field(ge=1, le=4096)] = 16
     acse_timeout_s: Seconds = 5.0
     dimse_timeout_s: Seconds = 30.0
     idle_timeout_s: Seconds = 60.0

@@ -18,13 +18,14 @@ from node.announcements import Announcements
 from node.clock import Clock
 from node.config import PeerSettings, StudySettings
 from node.errors import PeerError
-from node.ledger import Ledger, reading
+from node.ledger import Ledger
 from node.logs import get_logger, say
 from node.records import DeliveryStatus
 from node.redact import key
 from node.schema import delivery, output
 from node.scu import Scu
 from node.studies import Receiving
+from node.transactions import reading
 
 _LOG = get_logger("confirmer")
 

@@ -12,9 +12,9 @@ from sqlalchemy.engine import Connection, Engine, Row
 
 from node import statuses
 from node.commitment import Reference, Report, Transaction
-from node.ledger import reading, writing
 from node.schema import custody, instance
 from node.spool import Spool
+from node.transactions import reading, writing
 
 _BATCH = 500
 _PREAMBLE_BYTES = 132

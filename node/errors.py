@@ -11,6 +11,11 @@
         │   ├── LedgerError
         │   └── NodeAlreadyRuns
         ├── IntakeRefused     a received instance is not taken in (carries a C-STORE status)
+        ├── AssociationEnded  an association that a peer opened is over
+        │   ├── PeerReleased
+        │   ├── PeerAborted
+        │   ├── ConnectionLost      it was closed, or was too slow
+        │   └── ProtocolFault       what came breaks the protocol (carries the reason of our abort)
         ├── PeerError         a peer could not be reached or would not talk
         ├── TlsError          a certificate, key or authority cannot be used
         │   └── HandshakeRefused    a TLS handshake came to nothing
@@ -90,6 +95,30 @@ class IntakeRefused(NodeError):
     def __init__(self, status: int, reason: str, *, hint: str = "") -> None:
         super().__init__(reason, hint=hint)
         self.status = status
+
+
+class AssociationEnded(NodeError):
+    """The association is over."""
+
+
+class PeerReleased(AssociationEnded):
+    """The peer released the association."""
+
+
+class PeerAborted(AssociationEnded):
+    """The association was aborted."""
+
+
+class ConnectionLost(AssociationEnded):
+    """The connection was lost."""
+
+
+class ProtocolFault(AssociationEnded):
+    """What came in breaks the protocol."""
+
+    def __init__(self, reason: str, abort_reason: int) -> None:
+        super().__init__(reason)
+        self.abort_reason = abort_reason
 
 
 class PeerError(NodeError):

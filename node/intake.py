@@ -7,18 +7,35 @@ import struct
 from dataclasses import dataclass
 from io import BytesIO
 
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag
 from pydicom.uid import UID
 
-from node.encoded import PIXEL_DATA, check_complete
+from node.encoded import PIXEL_DATA, DatasetWalk
 from node.errors import CANNOT_UNDERSTAND, MISMATCH, IntakeRefused
 from node.redact import patient_digest
 from node.rules import own_output
 
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
+_KEYWORDS = (
+    "SpecificCharacterSet",
+    "ImageType",
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "Modality",
+    "Manufacturer",
+    "SyntheticData",
+    "PatientID",
+    "IssuerOfPatientID",
+    "ContributingEquipmentSequence",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+)
+"""What the verdict on an instance rests on; nothing else of its header is read."""
+KEPT_TAGS = frozenset(tag_for_keyword(keyword) or 0 for keyword in _KEYWORDS)
 _UNREADABLE = (
     AttributeError,
     BytesLengthException,
@@ -102,24 +119,36 @@ def _uid(ds: Dataset, keyword: str) -> str:
     return uid
 
 
-def examine(command: Command, buffer: BytesIO, *, accept_synthetic: bool) -> Header:
-    """Check a received instance, cheapest checks first.
+def check_command(command: Command) -> None:
+    """Check what is known before the first byte of the data set.
 
     Raises
     ------
     IntakeRefused
-        0xC000 where UIDs are malformed or the data set is not whole; 0xA900 where it is not
-        what the command says, or is an object that this node (or another model) made.
+        0xC000 where a UID is malformed.
     """
     if not is_uid(command.sop_class_uid) or not is_uid(command.sop_instance_uid):
         raise IntakeRefused(CANNOT_UNDERSTAND, "a UID of the command is malformed")
-    syntax = UID(command.transfer_syntax_uid)
-    check_complete(
-        buffer.getbuffer(),
-        implicit_vr=syntax.is_implicit_VR,
-        little_endian=syntax.is_little_endian,
-    )
-    ds = read_header(buffer, command.transfer_syntax_uid)
+
+
+def examine(command: Command, walk: DatasetWalk, *, accept_synthetic: bool) -> Header:
+    """Judge an instance that was walked over to its end.
+
+    Parameters
+    ----------
+    walk
+        It kept `KEPT_TAGS`.
+
+    Raises
+    ------
+    IntakeRefused
+        0xC000 where the data set is not whole or a UID is malformed; 0xA900 where it is not
+        what the command says, or is an object that this node (or another model) made.
+    """
+    walk.finish()
+    if PIXEL_DATA not in walk.tags:
+        raise IntakeRefused(CANNOT_UNDERSTAND, "the data set is broken: it holds no pixel data")
+    ds = read_header(BytesIO(walk.kept), command.transfer_syntax_uid)
     _check_same(ds, command)
     reason = own_output(ds, accept_synthetic=accept_synthetic)
     if reason:

@@ -8,9 +8,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from node.errors import UnknownName
-from node.ledger import reading, writing
 from node.records import Rejection
 from node.schema import delivery, event, instance, output, rejection, result, study
+from node.transactions import reading, writing
 
 _KEPT_REJECTIONS = 1000
 _NUM_IMAGES = (

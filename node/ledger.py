@@ -6,16 +6,13 @@ that a `kill -9` could lose.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Engine, Row
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.engine import Connection, Engine
 
-from node import redact
-from node.errors import LedgerError, UnknownName
+from node.arrivals import Arrivals
+from node.errors import UnknownName
 from node.records import (
     Arrival,
     Claim,
@@ -25,83 +22,9 @@ from node.records import (
     Stage,
     StoredInstance,
 )
-from node.schema import (
-    create_tables,
-    delivery,
-    event,
-    instance,
-    open_engine,
-    output,
-    result,
-    study,
-    study_count,
-)
-from node.studies import OPEN_TO_IMAGES, Closing, Receiving, State, may_move
-
-
-@contextmanager
-def writing(engine: Engine) -> Iterator[Connection]:
-    """Open a write transaction; any fault of the database becomes a `LedgerError`."""
-    try:
-        with engine.begin() as connection:
-            yield connection
-    except SQLAlchemyError as error:
-        raise LedgerError(f"the ledger failed: {type(error).__name__}") from error
-
-
-@contextmanager
-def reading(engine: Engine) -> Iterator[Connection]:
-    """Open a read transaction; it waits for no writer."""
-    try:
-        with engine.connect().execution_options(reading=True) as connection:
-            yield connection
-    except SQLAlchemyError as error:
-        raise LedgerError(f"the ledger failed: {type(error).__name__}") from error
-
-
-def open_ledger(path: Path) -> Engine:
-    """Open the ledger's file, making it where there is none.
-
-    Raises
-    ------
-    LedgerError
-        The file cannot be made, read or written.
-    """
-    engine = open_engine(path)
-    try:
-        create_tables(engine)
-    except SQLAlchemyError as error:
-        raise LedgerError(f"the ledger cannot be opened: {type(error).__name__}") from error
-    return engine
-
-
-def note(connection: Connection, study_uid: str, generation: int, stage: Stage) -> None:
-    """Add a step to a study's timeline."""
-    connection.execute(
-        event.insert().values(
-            at=stage.at,
-            study_uid=study_uid,
-            generation=generation,
-            name=stage.name,
-            detail=stage.detail,
-        )
-    )
-
-
-def is_generation(study_uid: str, generation: int) -> sa.ColumnElement[bool]:
-    """Return the condition that picks one generation of a study."""
-    return sa.and_(study.c.study_uid == study_uid, study.c.generation == generation)
-
-
-def move(
-    connection: Connection, study_uid: str, generation: int, end: State, **values: object
-) -> None:
-    """Take a study from its state to another, if the transition table allows it."""
-    where = is_generation(study_uid, generation)
-    start = connection.execute(sa.select(study.c.state).where(where)).scalar_one()
-    if not may_move(State(start), end):
-        raise LedgerError(f"a study cannot go from {start} to {end}")
-    connection.execute(study.update().where(where).values(state=end, **values))
+from node.schema import delivery, instance, output, result, study, study_count
+from node.studies import OPEN_TO_IMAGES, Closing, Receiving, State
+from node.transactions import is_generation, latest_generation, move, note, reading, writing
 
 
 class Ledger:
@@ -109,62 +32,11 @@ class Ledger:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._arrivals = Arrivals(engine)
 
     def record_arrival(self, arrival: Arrival, now: float) -> Recorded:
         """Note an instance and its study's last-seen time; the first bytes of a UID are kept."""
-        with writing(self._engine) as connection:
-            known = connection.execute(
-                sa.select(instance.c.sha256).where(
-                    instance.c.sop_instance_uid == arrival.sop_instance_uid
-                )
-            ).scalar_one_or_none()
-            if known is not None:
-                return Recorded.SAME if known == arrival.sha256 else Recorded.CONFLICT
-            generation = self._join_generation(connection, arrival, now)
-            connection.execute(
-                instance.insert().values(**vars(arrival), generation=generation, received_at=now)
-            )
-            note(connection, arrival.study_uid, generation, Stage("received", now))
-        return Recorded.NEW
-
-    def known_digest(self, sop_instance_uid: str) -> str | None:
-        """Return the digest of the bytes kept under a SOP Instance UID."""
-        with reading(self._engine) as connection:
-            return connection.execute(
-                sa.select(instance.c.sha256).where(instance.c.sop_instance_uid == sop_instance_uid)
-            ).scalar_one_or_none()
-
-    def _join_generation(self, connection: Connection, arrival: Arrival, now: float) -> int:
-        """Return the generation that a new image belongs to, making it where needed."""
-        latest = self._latest(connection, arrival.study_uid)
-        if latest is not None and State(latest.state) in OPEN_TO_IMAGES:
-            connection.execute(
-                study.update()
-                .where(is_generation(arrival.study_uid, latest.generation))
-                .values(state=State.RECEIVING, last_at=now, ready_at=None)
-            )
-            return int(latest.generation)
-        generation = latest.generation + 1 if latest is not None else 1
-        connection.execute(
-            study.insert().values(
-                study_uid=arrival.study_uid,
-                generation=generation,
-                key=redact.key(arrival.study_uid),
-                state=State.RECEIVING,
-                peer=arrival.peer,
-                first_at=now,
-                last_at=now,
-            )
-        )
-        return generation
-
-    def _latest(self, connection: Connection, study_uid: str) -> Row[tuple[object, ...]] | None:
-        return connection.execute(
-            sa.select(study)
-            .where(study.c.study_uid == study_uid)
-            .order_by(study.c.generation.desc())
-            .limit(1)
-        ).one_or_none()
+        return self._arrivals.record(arrival, now)
 
     def receiving(self) -> tuple[Receiving, ...]:
         """Return the studies that still receive images."""
@@ -398,7 +270,7 @@ class Ledger:
             There is no such study, or it is being worked on.
         """
         with writing(self._engine) as connection:
-            latest = self._latest(connection, study_uid)
+            latest = latest_generation(connection, study_uid)
             if latest is None:
                 raise UnknownName("there is no such study", hint="`cxr-node status` lists them")
             if State(latest.state) in OPEN_TO_IMAGES | {State.RUNNING}:

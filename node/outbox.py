@@ -8,10 +8,10 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from node.config import OutboxSettings
-from node.ledger import is_generation, move, note, reading, writing
 from node.records import Delivery, DeliveryStatus, Stage, Verdict
 from node.schema import commitment, delivery, output, study
 from node.studies import State
+from node.transactions import is_generation, move, note, reading, writing
 
 
 def backoff_s(attempts: int, rule: OutboxSettings) -> float:

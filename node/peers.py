@@ -84,6 +84,10 @@ class PeerBook:
             f"add {address} to `peers.{titled[0].name}.cidr`",
         )
 
+    def names(self) -> tuple[str, ...]:
+        """Return the names of all peers."""
+        return tuple(peer.name for peer in self._peers)
+
     def knows(self, ae_title: str) -> bool:
         """Tell whether some peer has a title."""
         return any(peer.settings.ae_title == ae_title for peer in self._peers)

@@ -9,9 +9,9 @@ import fcntl
 import hashlib
 import os
 import shutil
-import tempfile
-from collections.abc import Iterable
-from contextlib import suppress
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
@@ -47,7 +47,7 @@ class Spool:
         return self.root / "ledger.sqlite"
 
     def prepare(self) -> None:
-        """Make the folders and drop what a killed run left half-written.
+        """Make the folders, all of them at once: later only files need to survive.
 
         Raises
         ------
@@ -55,8 +55,9 @@ class Spool:
             The root cannot be made or written.
         """
         try:
-            for name in ("incoming", "images", "outputs"):
-                (self.root / name).mkdir(parents=True, exist_ok=True, mode=0o700)
+            (self.root / "incoming").mkdir(parents=True, exist_ok=True, mode=0o700)
+            for name in ("images", "outputs"):
+                _make_shelves(self.root / name)
         except OSError as error:
             raise StorageError(f"{self.root}: {error.strerror}") from error
 
@@ -116,52 +117,104 @@ class Spool:
                 f" ({percent:.0f} %) free"
             )
 
-    def store_image(self, sop_instance_uid: str, digest: str, parts: Iterable[Buffer]) -> str:
-        """Write a received image; return its path relative to the root."""
+    def begin_image(self) -> Unfinished:
+        """Open a file for an image that is coming in.
+
+        Raises
+        ------
+        StorageError
+            The disk refused.
+        """
+        return Unfinished(self.root)
+
+    def keep_image(self, unfinished: Unfinished, sop_instance_uid: str, digest: str) -> str:
+        """Make a received image last under its name; return its path relative to the root."""
         name = hashlib.sha256(f"{sop_instance_uid}\0{digest}".encode()).hexdigest()
-        return self._store(Path("images", name[:2], f"{name}.dcm"), parts)
+        return unfinished.keep(Path("images", name[:2], f"{name}.dcm"))
+
+    def drop_image(self, relative: str) -> None:
+        """Remove a kept image that the ledger did not take."""
+        with suppress(OSError):
+            (self.root / relative).unlink()
 
     def store_output(self, ds: Dataset) -> tuple[str, str]:
         """Write a made object; return its path relative to the root and its SHA-256."""
         buffer = BytesIO()
         dcmwrite(buffer, ds, enforce_file_format=True)
         name = hashlib.sha256(str(ds.SOPInstanceUID).encode()).hexdigest()
-        path = self._store(Path("outputs", name[:2], f"{name}.dcm"), [buffer.getbuffer()])
+        unfinished = Unfinished(self.root)
+        try:
+            unfinished.write(buffer.getbuffer())
+            path = unfinished.keep(Path("outputs", name[:2], f"{name}.dcm"))
+        finally:
+            unfinished.drop()
         return path, hashlib.sha256(buffer.getbuffer()).hexdigest()
 
     def path(self, relative: str) -> Path:
         """Return the full path of a stored file."""
         return self.root / relative
 
-    def _store(self, relative: Path, parts: Iterable[Buffer]) -> str:
-        """Write a file so that it is whole under its name, or not there.
 
-        Raises
-        ------
-        StorageError
-            The disk refused; nothing is left behind.
-        """
-        target = self.root / relative
-        try:
-            handle, aside = tempfile.mkstemp(dir=self.root / "incoming")
-        except OSError as error:
-            raise StorageError(f"the disk refused: {error.strerror}") from error
-        try:
-            with os.fdopen(handle, "wb") as file:
-                for part in parts:
-                    file.write(part)
-                file.flush()
-                os.fsync(file.fileno())
-            if not target.parent.exists():
-                target.parent.mkdir(exist_ok=True, mode=0o700)
-                _sync_directory(target.parent.parent)
-            Path(aside).replace(target)
+class Unfinished:
+    """A file on its way in: under no name that counts until it is whole and synchronised.
+
+    Raises
+    ------
+    StorageError
+        The disk refused, here or in any method; nothing is left behind after `drop`.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._handle = -1
+        self._aside: Path | None = root / "incoming" / uuid.uuid4().hex
+        with _refusing():
+            self._handle = os.open(self._aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+
+    def write(self, piece: Buffer) -> None:
+        """Append."""
+        with _refusing():
+            written = os.write(self._handle, piece)
+            while written < len(piece):
+                written += os.write(self._handle, piece[written:])
+
+    def keep(self, relative: Path) -> str:
+        """Synchronise, then give it its name, then synchronise the name; return the path."""
+        target = self._root / relative
+        with _refusing():
+            os.fsync(self._handle)
+            if self._aside is not None:
+                self._aside.replace(target)
+                self._aside = None
             _sync_directory(target.parent)
-        except OSError as error:
-            with suppress(OSError):
-                Path(aside).unlink(missing_ok=True)
-            raise StorageError(f"the disk refused: {error.strerror}") from error
         return relative.as_posix()
+
+    def drop(self) -> None:
+        """Close, and remove what was not kept."""
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
+        if self._aside is not None:
+            with suppress(OSError):
+                self._aside.unlink(missing_ok=True)
+            self._aside = None
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Turn what the disk says into an error of ours."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"the disk refused: {error.strerror}") from error
+
+
+def _make_shelves(folder: Path) -> None:
+    """Make the folders for every first byte of a name, and make them survive a power cut."""
+    for byte in range(256):
+        (folder / f"{byte:02x}").mkdir(parents=True, exist_ok=True, mode=0o700)
+    _sync_directory(folder)
+    _sync_directory(folder.parent)
 
 
 def _sync_directory(directory: Path) -> None:

@@ -13,23 +13,18 @@ import sqlalchemy as sa
 from node import statuses
 from node.app import Node
 from node.config import Settings
-from node.ledger import reading
-from node.peers import PeerBook
 from node.schema import commitment_request
+from node.transactions import reading
 from tests.acceptance.peers import Orthanc, free_port, node_settings, peer, wait_for
 from tests.fakes import FakeEngine
 from tests.films import phantom
 from tests.node.conftest import send, study_state
-from tests.service_scp import ServiceScp
 
 
 @pytest.fixture
 def run_node(tmp_path: Path) -> Iterator[Callable[..., Node]]:
-    """Return a function that runs a node, and its services on a port of their own.
-
-    The services stand on a listener of the test until the node's own offers them.
-    """
-    running: list[Any] = []
+    """Return a function that runs a node where an Orthanc calls it, or where it does not."""
+    running: list[Node] = []
 
     def run(orthanc: Orthanc, *, can_be_called: bool = True) -> Node:
         while running:
@@ -37,13 +32,11 @@ def run_node(tmp_path: Path) -> Iterator[Callable[..., Node]]:
         pacs = peer(Orthanc.aet, orthanc.port, ["report"])
         pacs |= {"commitment": True, "allow": ["echo", "store", "commitment"]}
         room = peer("CRROOM1", free_port())
-        settings = node_settings(tmp_path, free_port(), {"pacs": pacs, "room": room})
+        port = orthanc.node_port if can_be_called else free_port()
+        settings = node_settings(tmp_path, port, {"pacs": pacs, "room": room})
         node = Node(Settings.model_validate(settings), FakeEngine())
-        node.start()
         running.append(node)
-        if can_be_called:
-            book = PeerBook(node.settings.peers)
-            running.append(ServiceScp(node.services, book, orthanc.node_port))
+        node.start()
         return node
 
     yield run

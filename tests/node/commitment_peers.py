@@ -1,9 +1,10 @@
-"""A PACS that is asked to commit, and how the node's services are put on the wire in tests."""
+"""A PACS that is asked to commit, and calls to the services of a node."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from pydicom.dataset import Dataset
@@ -11,6 +12,7 @@ from pynetdicom import AE, evt
 from pynetdicom.events import Event
 from pynetdicom.presentation import build_role
 
+from node.app import Node
 from node.commitment import SOP_CLASS, SOP_INSTANCE, Report, report_to_ds, request_from_ds
 from tests.node.conftest import Pacs
 
@@ -58,13 +60,19 @@ def send_report(assoc: Any, report: Report) -> int:
     return int(status.get("Status", -1))
 
 
-def call(
-    port: int, sop_class_uids: Sequence[str], *, calling: str = "PACS", is_scp: bool = False
-) -> Any:
-    """Open an association with whatever listens on a port."""
-    ae = AE(calling)
-    for uid in sop_class_uids:
-        ae.add_requested_context(uid)
+@contextmanager
+def calling(
+    node: Node, sop_class_uid: str, *, title: str = "PACS", is_scp: bool = False
+) -> Iterator[Any]:
+    """Open an association with a node for one of its services."""
+    ae = AE(title)
+    ae.add_requested_context(sop_class_uid)
     ae.acse_timeout = ae.dimse_timeout = 10
-    roles = [build_role(uid, scp_role=True) for uid in sop_class_uids if is_scp]
-    return ae.associate("127.0.0.1", port, ae_title="CXRDRAFT", ext_neg=roles)
+    settings = node.settings.node
+    roles: list[Any] = [build_role(sop_class_uid, scp_role=True)] if is_scp else []
+    assoc = ae.associate("127.0.0.1", settings.port, ae_title=settings.ae_title, ext_neg=roles)
+    assert assoc.is_established
+    try:
+        yield assoc
+    finally:
+        assoc.release()

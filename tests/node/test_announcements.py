@@ -16,9 +16,8 @@ from node.announced import IAN_CLASS, MPPS_CLASS
 from node.app import Node
 from node.config import Settings
 from node.confirmer import STUDY_ROOT_FIND
-from node.peers import Peer
-from node.services import Answer, Operation, Request
 from tests.films import phantom, uid
+from tests.node.commitment_peers import calling
 from tests.node.conftest import (
     Pacs,
     associate,
@@ -67,17 +66,22 @@ def pacs() -> Iterator[CountingPacs]:
 
 def _settings(tmp_path: Path, pacs: Pacs, **peer: Any) -> Settings:
     settings = settings_for(tmp_path / "root", pacs.port, study=SLOW)
-    changed = settings.peers["pacs"].model_copy(update=peer)
-    return settings.model_copy(update={"peers": {"pacs": changed}})
+    peer["allow"] = ("echo", "store", "mpps", "ian")
+    pacs_too = settings.peers["pacs"].model_copy(update=peer)
+    other = pacs_too.model_copy(update={"ae_title": "OTHER", "send": (), "query": False})
+    return settings.model_copy(update={"peers": {"pacs": pacs_too, "other": other}})
 
 
-def _ask(
-    node: Node, operation: Operation, sop_class_uid: str, ds: Dataset, name: str = "pacs"
-) -> Answer:
-    (service,) = [one for one in node.services if one.sop_class_uid == sop_class_uid]
-    assert operation in service.operations
-    peer = Peer(name, node.settings.peers["pacs"])
-    return service.serve(Request(peer, operation, sop_class_uid, STEP, None, ds))
+def _create(node: Node, sop_class_uid: str, ds: Dataset) -> int:
+    with calling(node, sop_class_uid) as assoc:
+        status, _ = assoc.send_n_create(ds, sop_class_uid, STEP)
+    return int(status.Status)
+
+
+def _set(node: Node, ds: Dataset, *, title: str = "PACS") -> int:
+    with calling(node, MPPS_CLASS, title=title) as assoc:
+        status, _ = assoc.send_n_set(ds, MPPS_CLASS, STEP)
+    return int(status.Status)
 
 
 def _step(*films: Dataset) -> Dataset:
@@ -124,10 +128,10 @@ def test_a_completed_step_closes_the_study_with_its_last_image(
     start_node: Start, pacs: CountingPacs, tmp_path: Path
 ) -> None:
     node, (one, two) = start_node(_settings(tmp_path, pacs)), _two("mpps")
-    assert _ask(node, Operation.CREATE, MPPS_CLASS, _step(one)).status == statuses.SUCCESS
+    assert _create(node, MPPS_CLASS, _step(one)) == statuses.SUCCESS
     send(node, one)
-    ended = _ask(node, Operation.SET, MPPS_CLASS, _end("COMPLETED", one, two))
-    assert ended.status == statuses.SUCCESS
+    ended = _set(node, _end("COMPLETED", one, two))
+    assert ended == statuses.SUCCESS
     assert study_state(node, one) == ["RECEIVING"], "one image is still to come"
     assoc = associate(node)
     assoc.send_c_store(two)
@@ -140,7 +144,7 @@ def test_a_notification_of_availability_closes_the_study(
 ) -> None:
     node, (one, two) = start_node(_settings(tmp_path, pacs)), _two("ian")
     send(node, one, two)
-    assert _ask(node, Operation.CREATE, IAN_CLASS, _available(one, two)).status == 0
+    assert _create(node, IAN_CLASS, _available(one, two)) == 0
     wait_for_state(node, one, "DONE")
 
 
@@ -149,9 +153,9 @@ def test_a_step_that_is_not_completed_closes_nothing(
     start_node: Start, pacs: CountingPacs, tmp_path: Path, status: str
 ) -> None:
     node, ds = start_node(_settings(tmp_path, pacs)), phantom(status)
-    _ask(node, Operation.CREATE, MPPS_CLASS, _step(ds))
+    _create(node, MPPS_CLASS, _step(ds))
     send(node, ds)
-    assert _ask(node, Operation.SET, MPPS_CLASS, _end(status, ds)).status == statuses.SUCCESS
+    assert _set(node, _end(status, ds)) == statuses.SUCCESS
     with pytest.raises(AssertionError, match="in vain"):
         wait_for(lambda: study_state(node, ds) != ["RECEIVING"], timeout_s=0.6)
 
@@ -161,8 +165,8 @@ def test_a_step_that_names_what_is_no_image_is_not_held_up_by_it(
 ) -> None:
     node, ds = start_node(_settings(tmp_path, pacs)), phantom("report too")
     report = phantom("dose", SOPClassUID="1.2.840.10008.5.1.4.1.1.88.67")
-    _ask(node, Operation.CREATE, MPPS_CLASS, _step(ds))
-    _ask(node, Operation.SET, MPPS_CLASS, _end("COMPLETED", ds, report))
+    _create(node, MPPS_CLASS, _step(ds))
+    _set(node, _end("COMPLETED", ds, report))
     send(node, ds)
     wait_for_state(node, ds, "DONE")
 
@@ -172,17 +176,19 @@ def test_the_life_of_a_step_is_kept_to(
 ) -> None:
     node, ds = start_node(_settings(tmp_path, pacs)), phantom("life")
     ended = _end("COMPLETED", ds)
-    assert _ask(node, Operation.SET, MPPS_CLASS, ended).status == statuses.NO_SUCH_INSTANCE
-    assert _ask(node, Operation.CREATE, MPPS_CLASS, ended).status == 0x0106
-    assert _ask(node, Operation.CREATE, MPPS_CLASS, _step(ds)).status == statuses.SUCCESS
-    again = _ask(node, Operation.CREATE, MPPS_CLASS, _step(ds))
-    assert again.status == statuses.DUPLICATE_INSTANCE
-    other = _ask(node, Operation.SET, MPPS_CLASS, ended, name="other")
-    assert other.status == statuses.NO_SUCH_INSTANCE
-    assert _ask(node, Operation.SET, MPPS_CLASS, ended).status == statuses.SUCCESS
-    late = _ask(node, Operation.SET, MPPS_CLASS, ended)
-    assert late.status == statuses.PROCESSING_FAILURE
-    assert _ask(node, Operation.CREATE, IAN_CLASS, Dataset()).status == 0x0106
+    assert _set(node, ended) == statuses.NO_SUCH_INSTANCE
+    assert _create(node, MPPS_CLASS, ended) == 0x0106
+    assert _create(node, MPPS_CLASS, _step(ds)) == statuses.SUCCESS
+    again = _create(node, MPPS_CLASS, _step(ds))
+    assert again == statuses.DUPLICATE_INSTANCE
+    other = _set(node, ended, title="OTHER")
+    assert other == statuses.NO_SUCH_INSTANCE
+    assert _set(node, ended) == statuses.SUCCESS
+    late = _set(node, ended)
+    assert late == statuses.PROCESSING_FAILURE
+    nothing = Dataset()
+    nothing.SpecificCharacterSet = "ISO_IR 100"
+    assert _create(node, IAN_CLASS, nothing) == 0x0106
 
 
 def test_a_study_that_a_peer_holds_as_many_images_of_is_closed_early(

@@ -28,10 +28,8 @@ from node.commitment import (
     request_to_ds,
 )
 from node.config import PeerSettings, Settings
-from node.peers import Peer
-from node.services import Answer, Operation, Request
 from tests.films import phantom
-from tests.node.commitment_peers import CommittingPacs
+from tests.node.commitment_peers import CommittingPacs, calling
 from tests.node.conftest import (
     free_port,
     send,
@@ -67,22 +65,13 @@ def _timeline(node: Node, ds: Dataset) -> list[str]:
     return [step["name"] for step in node.journal.study(ds.StudyInstanceUID)[0]["timeline"]]
 
 
-def _report(node: Node, report: Report, *, peer: str = "pacs", event_type: int = 0) -> Answer:
-    """Hand a report to the service, as the listener does for one on a new association."""
-    (service,) = [one for one in node.services if one.sop_class_uid == SOP_CLASS]
-    settings = node.settings.peers["pacs"]
-    if peer != "pacs":
-        settings = settings.model_copy(update={"ae_title": peer.upper()})
-    return service.serve(
-        Request(
-            Peer(peer, settings),
-            Operation.EVENT_REPORT,
-            SOP_CLASS,
-            SOP_INSTANCE,
-            event_type or report.event_type,
-            report_to_ds(report),
+def _report(node: Node, report: Report, *, title: str = "PACS", event_type: int = 0) -> int:
+    """Bring a report over a new association, in the SCP role; return the answer's status."""
+    with calling(node, SOP_CLASS, title=title, is_scp=True) as assoc:
+        status, _ = assoc.send_n_event_report(
+            report_to_ds(report), event_type or report.event_type, SOP_CLASS, SOP_INSTANCE
         )
-    )
+    return int(status.Status)
 
 
 def _asked(pacs: CommittingPacs, number: int) -> Transaction:
@@ -112,10 +101,9 @@ def test_a_report_over_a_new_association_ends_the_study(
     send(node, ds)
     transaction = _asked(pacs, 1)
     assert study_state(node, ds) == ["DELIVERING"]
-    answer = _report(node, Report(transaction.uid, transaction.references))
-    assert answer.status == statuses.SUCCESS
+    assert _report(node, Report(transaction.uid, transaction.references)) == statuses.SUCCESS
     assert study_state(node, ds) == ["DONE"]
-    assert _report(node, Report(transaction.uid, transaction.references)).status == 0, "twice"
+    assert _report(node, Report(transaction.uid, transaction.references)) == 0, "twice"
     assert _timeline(node, ds).count("committed") == 1
 
 
@@ -170,9 +158,9 @@ def test_a_lost_report_is_asked_for_again_and_the_first_one_still_counts(
     assert first.references == second.references
     assert len(pacs.received) == 1, "asking again sends nothing again"
     stale = Report(first.uid, failed={first.references[0]: statuses.NO_SUCH_INSTANCE})
-    assert _report(node, stale).status == statuses.SUCCESS
+    assert _report(node, stale) == statuses.SUCCESS
     assert study_state(node, ds) == ["DELIVERING"], "an outdated failure counts for nothing"
-    assert _report(node, Report(first.uid, first.references)).status == statuses.SUCCESS
+    assert _report(node, Report(first.uid, first.references)) == statuses.SUCCESS
     assert study_state(node, ds) == ["DONE"]
 
 
@@ -235,14 +223,17 @@ def test_reports_of_strangers_are_refused(
     start_node: Start, pacs: CommittingPacs, tmp_path: Path
 ) -> None:
     pacs.reports = False
-    node, ds = start_node(_settings(tmp_path, pacs, wait_s=0.0)), phantom("strange")
+    settings = _settings(tmp_path, pacs, wait_s=0.0)
+    other = settings.peers["pacs"].model_copy(update={"ae_title": "OTHER", "send": ()})
+    peers = {**settings.peers, "other": other}
+    node, ds = start_node(settings.model_copy(update={"peers": peers})), phantom("strange")
     send(node, ds)
     transaction = _asked(pacs, 1)
     good = Report(transaction.uid, transaction.references)
-    assert _report(node, good, peer="other").status == statuses.INVALID_ARGUMENT
-    assert _report(node, replace(good, transaction_uid="1.2.3")).status != statuses.SUCCESS
-    assert _report(node, replace(good, transaction_uid="")).status != statuses.SUCCESS
-    assert _report(node, good, event_type=7).status == statuses.NO_SUCH_EVENT_TYPE
+    assert _report(node, good, title="OTHER") == statuses.INVALID_ARGUMENT
+    assert _report(node, replace(good, transaction_uid="1.2.3")) == statuses.INVALID_ARGUMENT
+    assert _report(node, replace(good, transaction_uid="")) == statuses.INVALID_ARGUMENT
+    assert _report(node, good, event_type=7) == statuses.NO_SUCH_EVENT_TYPE
     assert study_state(node, ds) == ["DELIVERING"]
 
 

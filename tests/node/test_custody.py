@@ -25,11 +25,10 @@ from node.commitment import (
 )
 from node.config import Settings
 from node.custody import is_whole
-from node.ledger import reading
-from node.peers import Peer
 from node.schema import custody
-from node.services import Answer, Operation, Request
+from node.transactions import reading
 from tests.films import CR, phantom
+from tests.node.commitment_peers import calling
 from tests.node.conftest import Pacs, free_port, send, settings_for, wait_for
 
 Start = Callable[..., Node]
@@ -67,17 +66,23 @@ def _settings(tmp_path: Path, pacs: Pacs) -> Settings:
     return settings.model_copy(update={"peers": {"pacs": peer}})
 
 
-def _ask(node: Node, transaction: Transaction, **changes: Any) -> Answer:
-    (service,) = [one for one in node.services if one.sop_class_uid == SOP_CLASS]
+def _ask(node: Node, transaction: Transaction, **changes: Any) -> int:
+    """Ask a node to commit; return the status of its answer."""
     values = {
-        "peer": Peer("pacs", node.settings.peers["pacs"]),
-        "operation": Operation.ACTION,
-        "sop_class_uid": SOP_CLASS,
-        "sop_instance_uid": SOP_INSTANCE,
-        "type_id": 1,
-        "ds": request_to_ds(transaction),
+        "dataset": request_to_ds(transaction),
+        "action_type": 1,
+        "class_uid": SOP_CLASS,
+        "instance_uid": SOP_INSTANCE,
     }
-    return service.serve(Request(**(values | changes)))
+    with calling(node, SOP_CLASS) as assoc:
+        status, _ = assoc.send_n_action(**(values | changes))
+    return int(status.Status)
+
+
+def _only_a_transaction() -> Dataset:
+    ds = Dataset()
+    ds.TransactionUID = "1.2.3"
+    return ds
 
 
 def _reference(ds: Dataset) -> Reference:
@@ -89,7 +94,7 @@ def test_a_sender_is_told_that_its_images_are_held(
 ) -> None:
     node, ds = start_node(_settings(tmp_path, pacs)), phantom("held")
     send(node, ds)
-    assert _ask(node, Transaction("1.2.3", (_reference(ds),))).status == statuses.SUCCESS
+    assert _ask(node, Transaction("1.2.3", (_reference(ds),))) == statuses.SUCCESS
     (report,) = wait_for(lambda: pacs.reports)
     assert report == Report("1.2.3", (_reference(ds),))
     assert pacs.event_types == [1]
@@ -107,7 +112,7 @@ def test_what_is_not_held_is_told_with_its_reason(
     never = Reference(CR, "1.2.3.4")
     wrong_class = Reference("1.2.840.10008.5.1.4.1.1.7", other.SOPInstanceUID)
     asked = (*map(_reference, (whole, short, gone)), wrong_class, never)
-    assert _ask(node, Transaction("1.2.3", asked)).status == statuses.SUCCESS
+    assert _ask(node, Transaction("1.2.3", asked)) == statuses.SUCCESS
     (report,) = wait_for(lambda: pacs.reports)
     assert report.held == (_reference(whole),)
     assert report.failed == {
@@ -130,7 +135,7 @@ def test_a_sender_that_is_away_is_told_when_it_is_back_even_after_a_restart(
     node, ds = start_node(_settings(tmp_path, pacs)), phantom("away")
     send(node, ds)
     pacs.stop()
-    assert _ask(node, Transaction("1.2.3", (_reference(ds),))).status == statuses.SUCCESS
+    assert _ask(node, Transaction("1.2.3", (_reference(ds),))) == statuses.SUCCESS
     wait_for(lambda: _row(node).attempts > 0)
     node.stop()
     pacs.start()
@@ -175,18 +180,18 @@ def test_a_repeated_request_is_reported_on_again_and_another_under_its_uid_refus
     node = start_node(_settings(tmp_path, pacs))
     transaction = Transaction("1.2.3", (Reference(CR, "1.2"),))
     for number in (1, 2):
-        assert _ask(node, transaction).status == statuses.SUCCESS
+        assert _ask(node, transaction) == statuses.SUCCESS
         wait_for(lambda number=number: len(pacs.reports) == number)
     other = Transaction("1.2.3", (Reference(CR, "1.3"),))
-    assert _ask(node, other).status == statuses.DUPLICATE_TRANSACTION
+    assert _ask(node, other) == statuses.DUPLICATE_TRANSACTION
 
 
 @pytest.mark.parametrize(
     ("changes", "status"),
     [
-        ({"type_id": 2}, statuses.NO_SUCH_ACTION),
-        ({"sop_instance_uid": "1.2.3"}, statuses.NO_SUCH_INSTANCE),
-        ({"ds": Dataset()}, statuses.INVALID_ARGUMENT),
+        ({"action_type": 2}, statuses.NO_SUCH_ACTION),
+        ({"instance_uid": "1.2.3"}, statuses.NO_SUCH_INSTANCE),
+        ({"dataset": _only_a_transaction()}, statuses.INVALID_ARGUMENT),
     ],
 )
 def test_a_request_that_makes_no_sense_is_refused(
@@ -198,7 +203,7 @@ def test_a_request_that_makes_no_sense_is_refused(
 ) -> None:
     node = start_node(_settings(tmp_path, pacs))
     transaction = Transaction("1.2.3", (Reference(CR, "1.2"),))
-    assert _ask(node, transaction, **changes).status == status
+    assert _ask(node, transaction, **changes) == status
 
 
 def test_a_file_is_whole_when_its_length_says_so(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -179,10 +180,11 @@ def test_an_unmarked_synthetic_image_is_not_sent(
     del made.SyntheticData
     aside = path.with_suffix(".aside")
     made.save_as(aside)
-    aside.replace(path)  # the node may be reading it
-    pacs.start()
-    wait_for_state(node, ds, "FAILED")
+    aside.replace(path)
+    wait_for_state(node, ds, "FAILED")  # with nobody to take what was read before the change
     assert "send guard" in node.journal.study(ds.StudyInstanceUID)[0]["reason"]
+    pacs.start()
+    time.sleep(1)  # longer than the longest wait between two attempts
     assert pacs.received == []
 
 

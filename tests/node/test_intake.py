@@ -22,9 +22,9 @@ from pydicom.uid import (
 )
 from pynetdicom.dsutils import encode
 
-from node.encoded import MAX_NESTING, check_complete
+from node.encoded import MAX_NESTING, PIXEL_DATA, DatasetWalk
 from node.errors import IntakeRefused
-from node.intake import Command, Header, examine, is_uid
+from node.intake import KEPT_TAGS, Command, Header, check_command, examine, is_uid, read_header
 from tests.films import phantom
 
 
@@ -57,12 +57,20 @@ def _encoded(ds: Dataset, syntax: UID = ExplicitVRLittleEndian) -> bytes:
     return encoded
 
 
-def _check(encoded: bytes, syntax: UID = ExplicitVRLittleEndian) -> None:
-    check_complete(
-        memoryview(encoded),
-        implicit_vr=syntax.is_implicit_VR,
-        little_endian=syntax.is_little_endian,
-    )
+def _walk(encoded: bytes, syntax: UID = ExplicitVRLittleEndian, *, step: int = 0) -> DatasetWalk:
+    """Walk over an encoded data set, in pieces of so many bytes."""
+    walk = DatasetWalk.of(syntax, KEPT_TAGS)
+    step = step or max(len(encoded), 1)
+    for at in range(0, len(encoded), step):
+        walk.feed(memoryview(encoded)[at : at + step])
+    return walk
+
+
+def _check(encoded: bytes, syntax: UID = ExplicitVRLittleEndian, *, step: int = 0) -> None:
+    walk = _walk(encoded, syntax, step=step)
+    walk.finish()
+    if PIXEL_DATA not in walk.tags:
+        raise IntakeRefused(0xC000, "no pixel data")
 
 
 def _examine(
@@ -71,7 +79,8 @@ def _examine(
     command = Command(
         sop_class or ds.SOPClassUID, instance or ds.SOPInstanceUID, ExplicitVRLittleEndian
     )
-    return examine(command, BytesIO(_encoded(ds)), accept_synthetic=accept_synthetic)
+    check_command(command)
+    return examine(command, _walk(_encoded(ds)), accept_synthetic=accept_synthetic)
 
 
 def _status(ds: Dataset, **options: Any) -> int:
@@ -93,6 +102,43 @@ def test_a_film_is_whole_and_none_of_its_beginnings_is(syntax: UID) -> None:
             _check(encoded[:length], syntax)
 
 
+@settings(max_examples=60, deadline=None)
+@given(step=st.integers(1, 300), name=st.sampled_from(["film", "nested"]))
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless])
+def test_a_walk_comes_to_the_same_however_the_bytes_are_cut(
+    syntax: UID, step: int, name: str
+) -> None:
+    ds = _film() if name == "film" else phantom(size=8)
+    ds.ContributingEquipmentSequence = _nested(3).ConceptNameCodeSequence
+    ds["ContributingEquipmentSequence"].is_undefined_length = True
+    encoded = _encoded(ds, syntax)
+    whole, cut = _walk(encoded, syntax), _walk(encoded, syntax, step=step)
+    assert (cut.kept, cut.tags) == (whole.kept, whole.tags)
+    cut.finish()
+
+
+def test_what_is_kept_is_the_elements_that_the_verdict_rests_on() -> None:
+    ds = _film()
+    ds.ContributingEquipmentSequence = _nested(3).ConceptNameCodeSequence
+    ds["ContributingEquipmentSequence"].is_undefined_length = True
+    kept = read_header(BytesIO(_walk(_encoded(ds)).kept), ExplicitVRLittleEndian)
+    assert {int(element.tag) for element in kept} == {
+        int(element.tag) for element in ds if element.tag in KEPT_TAGS
+    }
+    assert kept.PatientID == ds.PatientID
+    assert kept.ContributingEquipmentSequence == ds.ContributingEquipmentSequence
+
+
+def test_an_identifying_element_without_end_is_refused() -> None:
+    ds = phantom(size=8, PatientID="x" * 10)
+    encoded = encode(ds, True, True)
+    assert encoded is not None
+    at = encoded.index(struct.pack("<HH", 0x0010, 0x0020)) + 4
+    long = encoded[:at] + struct.pack("<L", 2_000_000) + b"x" * 2_000_000
+    with pytest.raises(IntakeRefused, match="too long"):
+        _walk(long, ImplicitVRLittleEndian)
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=300))
 def test_random_bytes_are_refused_and_never_crash_the_walk(junk: bytes) -> None:
@@ -110,7 +156,7 @@ def test_a_film_with_one_byte_changed_is_judged_and_never_crashes(at: int, value
     ds = _film()
     command = Command(ds.SOPClassUID, ds.SOPInstanceUID, ExplicitVRLittleEndian)
     with suppress(IntakeRefused):
-        examine(command, BytesIO(bytes(encoded)), accept_synthetic=False)
+        examine(command, _walk(bytes(encoded)), accept_synthetic=False)
 
 
 def test_a_declared_length_beyond_the_end_is_refused() -> None:

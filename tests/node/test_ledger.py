@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from sqlalchemy.engine import Engine
 from node.config import OutboxSettings, StudySettings
 from node.errors import LedgerError, UnknownName
 from node.journal import Journal
-from node.ledger import Ledger, move, open_ledger, writing
+from node.ledger import Ledger
 from node.outbox import Outbox, backoff_s
 from node.records import (
     Arrival,
@@ -26,6 +27,7 @@ from node.records import (
     Verdict,
 )
 from node.studies import State, close_quiet_studies
+from node.transactions import move, open_ledger, writing
 
 RULE = StudySettings(quiet_s=8, hard_cap_s=120, successor_every_s=0)
 ARRIVAL = Arrival(
@@ -88,7 +90,35 @@ def test_the_same_bytes_twice_are_one_instance(ledger: Ledger, database: Engine)
 def test_other_bytes_under_a_known_uid_leave_the_first(ledger: Ledger) -> None:
     ledger.record_arrival(ARRIVAL, 1)
     assert ledger.record_arrival(replace(ARRIVAL, sha256="b"), 2) is Recorded.CONFLICT
-    assert ledger.known_digest("1.2.1") == "a"
+    assert ledger.record_arrival(ARRIVAL, 3) is Recorded.SAME
+
+
+def test_arrivals_of_many_threads_are_each_entered_once(ledger: Ledger, database: Engine) -> None:
+    """Twenty threads, ten images each, every other one sent by two of them at once."""
+
+    def enter(number: int) -> list[Recorded]:
+        uids = [f"1.2.{number // 2}.{image}" for image in range(10)]
+        return [
+            ledger.record_arrival(replace(ARRIVAL, sop_instance_uid=uid), number) for uid in uids
+        ]
+
+    with ThreadPoolExecutor(20) as pool:
+        outcome = [one for made in pool.map(enter, range(20)) for one in made]
+    assert sorted(outcome) == [Recorded.NEW] * 100 + [Recorded.SAME] * 100
+    assert Journal(database).studies()[0]["num_images"] == 100
+    assert len(Journal(database).study("1.2")[0]["timeline"]) == 100
+
+
+def test_a_ledger_that_fails_tells_everyone_who_waited(ledger: Ledger, database: Engine) -> None:
+    with writing(database) as connection:
+        connection.exec_driver_sql("DROP TABLE event")
+    with ThreadPoolExecutor(8) as pool:
+        tried = [
+            pool.submit(ledger.record_arrival, replace(ARRIVAL, sop_instance_uid=f"1.{number}"), 1)
+            for number in range(8)
+        ]
+    assert all(isinstance(one.exception(), LedgerError) for one in tried)
+    assert Journal(database).studies() == []
 
 
 def test_a_late_image_before_the_draft_joins_and_after_it_makes_a_generation(

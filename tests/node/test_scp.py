@@ -25,8 +25,8 @@ from pynetdicom.dsutils import encode
 
 from node.app import Node, PortTaken
 from node.errors import NodeAlreadyRuns, StorageError
-from node.ledger import writing
 from node.spool import Spool
+from node.transactions import writing
 from tests.fakes import FakeEngine
 from tests.films import phantom
 from tests.node.conftest import Pacs, associate, send, settings_for, wait_for
@@ -209,7 +209,7 @@ def test_a_disk_or_ledger_that_fails_answers_out_of_resources(
     def broken(*_: object) -> str:
         raise StorageError("the disk refused: Input/output error")
 
-    monkeypatch.setattr(Spool, "store_image", broken)
+    monkeypatch.setattr(Spool, "keep_image", broken)
     assert send(node, phantom("io")) == [0xA700]
     monkeypatch.undo()
     with writing(node._database) as connection:
@@ -281,7 +281,7 @@ def test_an_abort_in_the_middle_leaves_no_file_and_one_line(start_node: Start) -
     assert sock is not None
     sock.send(struct.pack(">BBL", 4, 0, 1000) + b"\0" * 500)
     sock.close()
-    wait_for(lambda: not node._scp.open_study_uids() and node._scp._admitted == {})
+    wait_for(lambda: not node._scp.open_study_uids() and not node._scp.num_connections())
     assert _stored(node) == []
     assert send(node, phantom("after")) == [0x0000]
 

@@ -22,13 +22,22 @@ def spool(tmp_path: Path) -> Spool:
     return made
 
 
+def _store(spool: Spool, uid: str, content: bytes) -> str:
+    unfinished = spool.begin_image()
+    try:
+        unfinished.write(content)
+        return spool.keep_image(unfinished, uid, "digest")
+    finally:
+        unfinished.drop()
+
+
 def _files(spool: Spool) -> list[Path]:
     return [path for path in spool.root.rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize("uid", ["1.2.3", "../../etc/passwd", "/etc/passwd", "a\0b"])
 def test_a_path_is_made_of_hashes(spool: Spool, uid: str) -> None:
-    relative = spool.store_image(uid, "digest", [b"bytes"])
+    relative = _store(spool, uid, b"bytes")
     assert spool.path(relative).read_bytes() == b"bytes"
     assert spool.path(relative).resolve().is_relative_to(spool.root.resolve())
     assert relative.startswith("images/")
@@ -50,8 +59,8 @@ def test_file_and_directory_are_synchronised_before_the_answer(
 
     monkeypatch.setattr(os, "fsync", watched_fsync)
     monkeypatch.setattr(Path, "replace", watched_replace)
-    spool.store_image("1.2", "d", [b"x"])
-    assert order == ["file", "dir", "rename", "dir"]
+    _store(spool, "1.2", b"x")
+    assert order == ["file", "rename", "dir"]
 
 
 def test_a_disk_that_refuses_leaves_nothing_behind(
@@ -62,7 +71,15 @@ def test_a_disk_that_refuses_leaves_nothing_behind(
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StorageError, match="No space left"):
-        spool.store_image("1.2", "d", [b"x"])
+        _store(spool, "1.2", b"x")
+    assert _files(spool) == []
+
+
+def test_a_file_that_is_dropped_half_way_is_gone(spool: Spool) -> None:
+    unfinished = spool.begin_image()
+    unfinished.write(b"half")
+    assert len(_files(spool)) == 1
+    unfinished.drop()
     assert _files(spool) == []
 
 

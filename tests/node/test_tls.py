@@ -245,7 +245,7 @@ def test_handshakes_that_stall_hold_nobody_up_and_end_at_the_deadline(
         assert sock.recv(100) == b""
         sock.close()
     assert time.monotonic() - started < 5
-    wait_for(lambda: not node._scp._server._shaking)
+    wait_for(lambda: not node._scp.num_connections())
     assert "not done in time" in _last_rejection(node)["reason"]
 
 
@@ -260,18 +260,20 @@ def test_a_probe_that_hangs_up_without_a_word_is_no_rejection(
     assert [row["kind"] for row in node.journal.rejections()] == ["tls"]
 
 
-def test_a_handshake_takes_up_a_connection_of_its_address(
+def test_more_stalled_handshakes_than_there_is_room_for_keep_nobody_out(
     start_secure: Start, authority: Authority, theirs: Issued
 ) -> None:
     node = start_secure()
     port = node.settings.node.port
-    limit = node._scp._server.limits.num_connections_per_ip
-    stalled = [socket.create_connection(("127.0.0.1", port)) for _ in range(limit + 5)]
-    wait_for(lambda: len(node._scp._server._shaking) == limit)
+    stalled = [socket.create_connection(("127.0.0.1", port)) for _ in range(700)]
+    wait_for(lambda: node._scp.num_connections() == 640)
+    time.sleep(0.3)
+    context = _client(authority, theirs)
+    assoc = wait_for(lambda: (one := _associate(node, context)).is_established and one)
     for sock in stalled:
         sock.close()
-    wait_for(lambda: not node._scp._server._shaking)
-    assert _associate(node, _client(authority, theirs)).is_established
+    wait_for(lambda: node._scp.num_connections() == 1)
+    assoc.release()
 
 
 def test_replaced_certificates_count_from_the_next_connection_on(

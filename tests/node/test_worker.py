@@ -10,10 +10,11 @@ from node.announcements import Announcements
 from node.config import OutboxSettings, OutputSettings, StorageSettings, StudySettings, WorkSettings
 from node.errors import StorageError
 from node.journal import Journal
-from node.ledger import Ledger, open_ledger
+from node.ledger import Ledger
 from node.pipeline import Pipeline
 from node.records import Arrival
 from node.spool import Spool
+from node.transactions import open_ledger
 from node.worker import Closer, Worker
 from tests.fakes import FakeEngine, ManualClock
 from tests.films import phantom
