@@ -33,6 +33,7 @@ from node.outbox import Outbox
 from node.peers import PeerBook
 from node.pipeline import Drafter, Pipeline
 from node.receiver import Receiver
+from node.retention import Retention
 from node.scp import Scp
 from node.scu import Scu
 from node.services import Operation, Service
@@ -90,6 +91,7 @@ class Node:
         self._ledger = Ledger(database)
         committing = [name for name, peer in settings.peers.items() if peer.commitment]
         self._outbox = Outbox(database, committing)
+        self._retention = Retention(settings.node.storage, database, self._clock)
         self.journal = Journal(database)
         self._dispatch = LocalDispatch(settings.node.work.sweep_s)
         scu = Scu(settings.node, self._tls)
@@ -170,6 +172,7 @@ class Node:
         if any(peer.query for peer in settings.peers.values()):
             self._dispatch.add("confirmer", self._kicking(self._make_confirmer(scu).step))
         self._dispatch.add("certificates", self._tls.step)
+        self._dispatch.add("retention", self._retention.step)
         destinations = destinations_of(settings.peers)
         for number in range(settings.node.work.num_workers):
             worker = Worker(
@@ -224,6 +227,7 @@ class Node:
         """
         if self._auditor is not None:
             self._auditor.start()
+        self._retention.recover()
         now = self._clock.now()
         resumed = self._ledger.recover(now)
         self._outbox.recover(now, self.settings.outputs.outbox)

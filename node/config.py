@@ -73,6 +73,15 @@ class StorageSettings(Section):
     root: Path = Path("var/cxr-node")
     free_min_gb: Annotated[float, Field(ge=0)] = 5.0
     free_min_percent: Annotated[float, Field(ge=0, lt=100)] = 5.0
+    keep_days: Annotated[float, Field(gt=0, le=36_500)] = 30.0
+    max_gb: Annotated[float, Field(gt=0)] | None = None
+    remember_days: Annotated[float, Field(gt=0, le=36_500)] = 365.0
+
+    @model_validator(mode="after")
+    def _remembers_what_it_keeps(self) -> StorageSettings:
+        if self.remember_days < self.keep_days:
+            raise ValueError("remember_days is shorter than keep_days")
+        return self
 
 
 class IntakeSettings(Section):

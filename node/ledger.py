@@ -275,6 +275,10 @@ class Ledger:
                 raise UnknownName("there is no such study", hint="`cxr-node status` lists them")
             if State(latest.state) in OPEN_TO_IMAGES | {State.RUNNING}:
                 raise UnknownName(f"the study is {latest.state}: a draft is on its way already")
+            has_images = sa.select(instance.c.path).where(instance.c.study_uid == study_uid)
+            if connection.execute(has_images).first() is None:
+                hint = "send it again; node.storage.keep_days says how long images are kept"
+                raise UnknownName("the images of the study have been removed", hint=hint)
             generation = int(latest.generation) + 1
             values = {**latest._mapping, "generation": generation, "state": State.READY}
             values |= {"ready_at": now, "attempts": 0, "reason": ""}
