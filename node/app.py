@@ -9,12 +9,20 @@ from collections.abc import Mapping
 from functools import partial
 from types import FrameType
 
+from node.announced import IAN_CLASS, MPPS_CLASS
+from node.announcements import Announcements
 from node.audit import Auditor, trail_path, whose
 from node.audit_chain import Chain
 from node.audit_events import AuditedEvents
 from node.audit_forward import Forwarder
 from node.clock import Clock, SystemClock
+from node.commitment import SOP_CLASS as STORAGE_COMMITMENT
+from node.commitments import Commitments
+from node.committer import Committer
 from node.config import PeerSettings, Settings
+from node.confirmer import Confirmer
+from node.custodian import Custodian
+from node.custody import Custody
 from node.delivery import Deliverer
 from node.dispatch import LocalDispatch, Step
 from node.errors import NodeError
@@ -25,8 +33,10 @@ from node.outbox import Outbox
 from node.peers import PeerBook
 from node.pipeline import Drafter, Pipeline
 from node.receiver import Receiver
+from node.retention import Retention
 from node.scp import Scp
 from node.scu import Scu
+from node.services import Operation, Service
 from node.spool import Spool
 from node.syslog import Repository
 from node.tls import Tls
@@ -79,9 +89,21 @@ class Node:
         database = open_ledger(self._spool.ledger_path)
         self._database = database
         self._ledger = Ledger(database)
-        self._outbox = Outbox(database)
+        committing = [name for name, peer in settings.peers.items() if peer.commitment]
+        self._outbox = Outbox(database, committing)
+        self._retention = Retention(settings.node.storage, database, self._clock)
         self.journal = Journal(database)
         self._dispatch = LocalDispatch(settings.node.work.sweep_s)
+        scu = Scu(settings.node, self._tls)
+        self._deliverer = Deliverer(
+            settings.peers, settings.outputs.outbox, scu, self._outbox, self._spool, self._clock
+        )
+        self._committer = self._make_committer(scu)
+        self._custody = Custody(database, self._spool)
+        self._custodian = Custodian(
+            settings.peers, settings.outputs.outbox, scu, self._custody, self._clock
+        )
+        self._announcements = Announcements(database, self._clock, self._dispatch.kick)
         self._scp = Scp(
             settings.node,
             PeerBook(settings.peers),
@@ -89,24 +111,68 @@ class Node:
             self.journal,
             self._clock,
             self._tls,
-        )
-        self._deliverer = Deliverer(
-            settings.peers,
-            settings.outputs.outbox,
-            Scu(settings.node, self._tls),
-            self._outbox,
-            self._spool,
-            self._clock,
+            self._services(),
         )
         self._auditor = self._make_auditor() if settings.node.audit.enabled else None
-        self._add_steps(Pipeline(engine, settings.outputs, self._spool, self._clock))
+        self._add_steps(Pipeline(engine, settings.outputs, self._spool, self._clock), scu)
 
-    def _add_steps(self, pipeline: Pipeline) -> None:
+    def _make_committer(self, scu: Scu) -> Committer:
+        outputs = self.settings.outputs
+        commitments = Commitments(
+            self._database,
+            max_resends=outputs.commitment.max_resends,
+            give_up_after_s=outputs.outbox.give_up_after_h * 3600,
+        )
+        kick = self._dispatch.kick
+        return Committer(self.settings.peers, outputs, scu, commitments, self._clock, kick)
+
+    def _make_confirmer(self, scu: Scu) -> Confirmer:
+        is_inside = self.settings.outputs.synthetic.identity == "same_study"
+        return Confirmer(
+            self.settings.peers,
+            self.settings.node.study,
+            ("report", "synthetic") if is_inside else ("report",),
+            scu,
+            self._database,
+            self._announcements,
+            self._clock,
+            self._scp.open_study_uids,
+        )
+
+    def _services(self) -> tuple[Service, ...]:
+        """Return what peers may ask of us beside C-ECHO and C-STORE."""
+        commitment = {
+            Operation.ACTION: self._custodian.on_action,
+            Operation.EVENT_REPORT: self._committer.on_event_report,
+        }
+        return (
+            Service(
+                STORAGE_COMMITMENT,
+                "commitment",
+                frozenset(commitment),
+                lambda request: commitment[request.operation](request),
+            ),
+            Service(
+                MPPS_CLASS,
+                "mpps",
+                frozenset({Operation.CREATE, Operation.SET}),
+                self._announcements.on_mpps,
+            ),
+            Service(IAN_CLASS, "ian", frozenset({Operation.CREATE}), self._announcements.on_ian),
+        )
+
+    def _add_steps(self, pipeline: Pipeline, scu: Scu) -> None:
         """Put every step into service; work done kicks the step that comes next."""
         settings, clock = self.settings, self._clock
-        closer = Closer(self._ledger, settings.node.study, clock, self._scp.open_study_uids)
+        open_study_uids = self._scp.open_study_uids
+        closer = Closer(
+            self._ledger, self._announcements, settings.node.study, clock, open_study_uids
+        )
         self._dispatch.add("closer", self._kicking(closer.step))
+        if any(peer.query for peer in settings.peers.values()):
+            self._dispatch.add("confirmer", self._kicking(self._make_confirmer(scu).step))
         self._dispatch.add("certificates", self._tls.step)
+        self._dispatch.add("retention", self._retention.step)
         destinations = destinations_of(settings.peers)
         for number in range(settings.node.work.num_workers):
             worker = Worker(
@@ -120,7 +186,12 @@ class Node:
             )
             self._dispatch.add(f"worker-{number}", self._kicking(worker.step))
         for name in sorted({name for names in destinations.values() for name in names}):
-            self._dispatch.add(f"deliver-{name}", partial(self._deliverer.deliver_due, name))
+            deliver = partial(self._deliverer.deliver_due, name)
+            self._dispatch.add(f"deliver-{name}", self._kicking(deliver))
+            if settings.peers[name].commitment:
+                self._dispatch.add(f"commit-{name}", partial(self._committer.step, name))
+        for name in (name for name, peer in settings.peers.items() if "commitment" in peer.allow):
+            self._dispatch.add(f"report-{name}", partial(self._custodian.step, name))
 
     def _make_auditor(self) -> Auditor:
         """Put the audit trail into service, and its way to the repository."""
@@ -156,10 +227,13 @@ class Node:
         """
         if self._auditor is not None:
             self._auditor.start()
+        self._retention.recover()
         now = self._clock.now()
         resumed = self._ledger.recover(now)
         self._outbox.recover(now, self.settings.outputs.outbox)
         self._deliverer.park_orphans()
+        self._committer.recover(now)
+        self._custody.recover(now)
         if not self.settings.peers:
             say(_LOG, "peers.none", hint="every association will be refused")
         try:

@@ -73,6 +73,15 @@ class StorageSettings(Section):
     root: Path = Path("var/cxr-node")
     free_min_gb: Annotated[float, Field(ge=0)] = 5.0
     free_min_percent: Annotated[float, Field(ge=0, lt=100)] = 5.0
+    keep_days: Annotated[float, Field(gt=0, le=36_500)] = 30.0
+    max_gb: Annotated[float, Field(gt=0)] | None = None
+    remember_days: Annotated[float, Field(gt=0, le=36_500)] = 365.0
+
+    @model_validator(mode="after")
+    def _remembers_what_it_keeps(self) -> StorageSettings:
+        if self.remember_days < self.keep_days:
+            raise ValueError("remember_days is shorter than keep_days")
+        return self
 
 
 class IntakeSettings(Section):
@@ -87,7 +96,10 @@ class StudySettings(Section):
     """When a study counts as complete."""
 
     quiet_s: Seconds = 8.0
+    confirmed_quiet_s: Seconds = 2.0
+    query_timeout_s: Seconds = 2.0
     hard_cap_s: Seconds = 120.0
+    successor_every_s: Annotated[float, Field(ge=0, le=86_400)] = 60.0
 
     @model_validator(mode="after")
     def _cap_is_longer(self) -> StudySettings:
@@ -168,7 +180,7 @@ class NodeSettings(Section):
 
 
 OutputKind = Literal["report", "synthetic"]
-PeerRight = Literal["echo", "store"]
+PeerRight = Literal["echo", "store", "commitment", "mpps", "ian"]
 
 
 class PeerSettings(Section):
@@ -180,8 +192,16 @@ class PeerSettings(Section):
     cidr: tuple[Network, ...] = ()
     allow: tuple[PeerRight, ...] = ("echo", "store")
     send: tuple[OutputKind, ...] = ()
+    commitment: bool = False
+    query: bool = False
     tls: bool = False
     certificate: tuple[CertificateRule, ...] = ()
+
+    @model_validator(mode="after")
+    def _may_report(self) -> PeerSettings:
+        if self.commitment and "commitment" not in self.allow:
+            raise ValueError("it reports by calling us: add commitment to its allow")
+        return self
 
 
 class ReportSettings(Section):
@@ -217,12 +237,21 @@ class OutboxSettings(Section):
     give_up_after_h: Annotated[float, Field(gt=0, le=8760)] = 72.0
 
 
+class CommitmentSettings(Section):
+    """Storage commitment asked of peers that have `commitment: true` (PS3.4 annex J)."""
+
+    wait_s: Annotated[float, Field(ge=0, le=60)] = 2.0
+    report_timeout_s: Seconds = 3600.0
+    max_resends: Annotated[int, Field(ge=0, le=100)] = 3
+
+
 class OutputSettings(Section):
     """What leaves the node, and how it is delivered."""
 
     report: ReportSettings = ReportSettings()
     synthetic: SyntheticSettings = SyntheticSettings()
     outbox: OutboxSettings = OutboxSettings()
+    commitment: CommitmentSettings = CommitmentSettings()
 
 
 class Settings(Section):

@@ -22,7 +22,7 @@ from node.records import (
     Stage,
     StoredInstance,
 )
-from node.schema import delivery, instance, output, result, study
+from node.schema import delivery, instance, output, result, study, study_count
 from node.studies import OPEN_TO_IMAGES, Closing, Receiving, State
 from node.transactions import is_generation, latest_generation, move, note, reading, writing
 
@@ -45,12 +45,21 @@ class Ledger:
             .where(instance.c.study_uid == study.c.study_uid)
             .scalar_subquery()
         )
+        earlier = study.alias()
+        previous_ready_at = (
+            sa.select(sa.func.max(earlier.c.ready_at))
+            .where(
+                earlier.c.study_uid == study.c.study_uid, earlier.c.generation < study.c.generation
+            )
+            .scalar_subquery()
+        )
         query = sa.select(
             study.c.study_uid,
             study.c.generation,
             study.c.first_at,
             study.c.last_at,
             num_patients,
+            previous_ready_at,
         ).where(study.c.state == State.RECEIVING)
         with reading(self._engine) as connection:
             return tuple(Receiving(*row) for row in connection.execute(query))
@@ -245,6 +254,11 @@ class Ledger:
                     .where(column > now, study.c.state == State.RECEIVING)
                     .values({column.name: now})
                 )
+            has_ended = study.c.state.not_in([State.RECEIVING, State.READY, State.RUNNING])
+            connection.execute(
+                study.update().where(study.c.ready_at > now, has_ended).values(ready_at=now)
+            )
+            connection.execute(study_count.delete().where(study_count.c.asked_at > now))
         return int(freed)
 
     def replay(self, study_uid: str, now: float) -> int:
@@ -261,6 +275,10 @@ class Ledger:
                 raise UnknownName("there is no such study", hint="`cxr-node status` lists them")
             if State(latest.state) in OPEN_TO_IMAGES | {State.RUNNING}:
                 raise UnknownName(f"the study is {latest.state}: a draft is on its way already")
+            has_images = sa.select(instance.c.path).where(instance.c.study_uid == study_uid)
+            if connection.execute(has_images).first() is None:
+                hint = "send it again; node.storage.keep_days says how long images are kept"
+                raise UnknownName("the images of the study have been removed", hint=hint)
             generation = int(latest.generation) + 1
             values = {**latest._mapping, "generation": generation, "state": State.READY}
             values |= {"ready_at": now, "attempts": 0, "reason": ""}

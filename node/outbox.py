@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from node.config import OutboxSettings
 from node.records import Delivery, DeliveryStatus, Stage, Verdict
-from node.schema import delivery, output, study
+from node.schema import commitment, delivery, output, study
 from node.studies import State
 from node.transactions import is_generation, move, note, reading, writing
 
@@ -21,11 +21,61 @@ def backoff_s(attempts: int, rule: OutboxSettings) -> float:
     return max(rule.retry_initial_s * factor, min(rule.retry_initial_s, rule.retry_max_s))
 
 
-class Outbox:
-    """Deliveries of the ledger."""
+def is_delivery(sop_instance_uid: str, destination: str) -> sa.ColumnElement[bool]:
+    """Return the condition that picks one delivery."""
+    return sa.and_(
+        delivery.c.sop_instance_uid == sop_instance_uid, delivery.c.destination == destination
+    )
 
-    def __init__(self, engine: Engine) -> None:
+
+def settle_study(connection: Connection, study_uid: str, generation: int, now: float) -> None:
+    """Move a study to DONE or FAILED once every one of its deliveries is settled.
+
+    One that is sent is not, where the destination has still to commit to it.
+    """
+    rows = connection.execute(
+        sa.select(
+            delivery.c.status,
+            delivery.c.destination,
+            delivery.c.reason,
+            commitment.c.next_at.label("commitment_at"),
+        )
+        .join_from(delivery, output)
+        .outerjoin(commitment, SAME_DELIVERY)
+        .where(output.c.study_uid == study_uid, output.c.generation == generation)
+    ).all()
+    if any(_is_open(row.status, row.commitment_at) for row in rows):
+        return
+    parked = [row for row in rows if row.status == DeliveryStatus.PARKED]
+    end = State.FAILED if parked else State.DONE
+    reason = "; ".join(f"{row.destination}: {row.reason}" for row in parked)
+    move(connection, study_uid, generation, end, reason=reason)
+    note(connection, study_uid, generation, Stage(end.lower(), now, reason))
+
+
+SAME_DELIVERY = sa.and_(
+    commitment.c.sop_instance_uid == delivery.c.sop_instance_uid,
+    commitment.c.destination == delivery.c.destination,
+)
+
+
+def _is_open(status: str, commitment_at: float | None) -> bool:
+    is_awaited = status == DeliveryStatus.SENT and commitment_at is not None
+    return is_awaited or status == DeliveryStatus.PENDING
+
+
+class Outbox:
+    """Deliveries of the ledger.
+
+    Parameters
+    ----------
+    committing
+        The destinations that are asked to commit to what they were sent.
+    """
+
+    def __init__(self, engine: Engine, committing: Collection[str] = ()) -> None:
         self._engine = engine
+        self._committing = committing
 
     def due(self, destination: str, now: float, *, limit: int = 50) -> tuple[Delivery, ...]:
         """Return what is to be sent to a destination now, oldest draft first."""
@@ -68,10 +118,7 @@ class Outbox:
         with writing(self._engine) as connection:
             connection.execute(
                 delivery.update()
-                .where(
-                    delivery.c.sop_instance_uid == item.sop_instance_uid,
-                    delivery.c.destination == item.destination,
-                )
+                .where(is_delivery(item.sop_instance_uid, item.destination))
                 .values(
                     status=verdict.status,
                     attempts=item.attempts + 1,
@@ -86,22 +133,9 @@ class Outbox:
                 detail += f": {verdict.reason}" if verdict.reason else ""
                 stage = Stage(verdict.status, now, detail)
                 note(connection, item.study_uid, item.generation, stage)
-                self._settle_study(connection, item, now)
-
-    def _settle_study(self, connection: Connection, item: Delivery, now: float) -> None:
-        """Move a study to DONE or FAILED once every one of its deliveries is settled."""
-        rows = connection.execute(
-            sa.select(delivery.c.status, delivery.c.destination, delivery.c.reason)
-            .join_from(delivery, output)
-            .where(output.c.study_uid == item.study_uid, output.c.generation == item.generation)
-        ).all()
-        if any(row.status == DeliveryStatus.PENDING for row in rows):
-            return
-        parked = [row for row in rows if row.status == DeliveryStatus.PARKED]
-        end = State.FAILED if parked else State.DONE
-        reason = "; ".join(f"{row.destination}: {row.reason}" for row in parked)
-        move(connection, item.study_uid, item.generation, end, reason=reason)
-        note(connection, item.study_uid, item.generation, Stage(end.lower(), now, reason))
+                if sent_at is not None and item.destination in self._committing:
+                    _await_commitment(connection, item, now)
+                settle_study(connection, item.study_uid, item.generation, now)
 
     def pending_elsewhere(self, destinations: Collection[str]) -> tuple[Delivery, ...]:
         """Return pending deliveries to peers that the configuration no longer names."""
@@ -128,3 +162,12 @@ class Outbox:
                 )
                 .values(next_at=now + rule.retry_max_s)
             )
+
+
+def _await_commitment(connection: Connection, item: Delivery, now: float) -> None:
+    """Note that a destination is to commit to what it was sent, at first or again."""
+    place = {"sop_instance_uid": item.sop_instance_uid, "destination": item.destination}
+    due = {"transaction_uid": None, "attempts": 0, "next_at": now}
+    again = commitment.update().where(*(commitment.c[name] == place[name] for name in place))
+    if not connection.execute(again.values(due)).rowcount:
+        connection.execute(commitment.insert().values(place | due))

@@ -89,6 +89,7 @@ class DeliveryStatus(StrEnum):
 
     PENDING = "pending"
     SENT = "sent"
+    COMMITTED = "committed"
     PARKED = "parked"
 
 

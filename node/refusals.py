@@ -24,6 +24,7 @@ _LOG = get_logger("scp")
 _EVENTS = {
     "association": "association.refused",
     "instance": "instance.refused",
+    "operation": "operation.refused",
     "tls": "tls.handshake_refused",
 }
 _PER_S, _BURST = 5.0, 50.0

@@ -92,6 +92,62 @@ delivery = sa.Table(
     sa.Column("reason", sa.String, nullable=False, default=""),
 )
 
+commitment = sa.Table(
+    "commitment",
+    metadata,
+    sa.Column("sop_instance_uid", sa.ForeignKey("output.sop_instance_uid"), primary_key=True),
+    sa.Column("destination", sa.String, primary_key=True),
+    sa.Column("transaction_uid", sa.String),
+    sa.Column("attempts", sa.Integer, nullable=False, default=0),
+    sa.Column("resends", sa.Integer, nullable=False, default=0),
+    sa.Column("next_at", sa.Float, nullable=False, index=True),
+)
+"""What a destination is asked to commit to: open for as long as the delivery is `sent`."""
+
+commitment_request = sa.Table(
+    "commitment_request",
+    metadata,
+    sa.Column("transaction_uid", sa.String, primary_key=True),
+    sa.Column("destination", sa.String, nullable=False),
+    sa.Column("at", sa.Float, nullable=False, index=True),
+)
+"""Every transaction that was ever begun: a report may come long after it was asked for again."""
+
+custody = sa.Table(
+    "custody",
+    metadata,
+    sa.Column("transaction_uid", sa.String, primary_key=True),
+    sa.Column("peer", sa.String, primary_key=True),
+    sa.Column("objects", sa.JSON, nullable=False),
+    sa.Column("asked_at", sa.Float, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False, default=0),
+    sa.Column("next_at", sa.Float, nullable=False),
+    sa.Column("answered_at", sa.Float),
+    sa.Column("reason", sa.String, nullable=False, default=""),
+)
+"""What peers asked us to commit to; open until `answered_at`, whether told or given up."""
+
+announcement = sa.Table(
+    "announcement",
+    metadata,
+    sa.Column("sop_instance_uid", sa.String, primary_key=True),
+    sa.Column("study_uid", sa.String, primary_key=True, index=True),
+    sa.Column("peer", sa.String, nullable=False),
+    sa.Column("status", sa.String, nullable=False),
+    sa.Column("images", sa.JSON, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
+)
+"""What peers said of a study by MPPS or IAN: a row for each study that one speaks of."""
+
+study_count = sa.Table(
+    "study_count",
+    metadata,
+    sa.Column("study_uid", sa.String, primary_key=True),
+    sa.Column("num_images", sa.Integer, nullable=False),
+    sa.Column("asked_at", sa.Float, nullable=False),
+)
+"""How many images a peer held of a study when it was last asked."""
+
 event = sa.Table(
     "event",
     metadata,

@@ -1,22 +1,24 @@
-"""The SCU: C-ECHO and C-STORE to a peer, one association a batch, closed after it.
+"""The SCU: calls to a peer, C-ECHO and C-STORE over them; one association a batch, closed after it.
 
 Associations are never held open: four idle ones block an Orthanc.
 """
 
 from __future__ import annotations
 
+import math
 import socket
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
-from pynetdicom.events import Event
-from pynetdicom.presentation import build_context
+from pynetdicom.events import Event, EventHandlerType
+from pynetdicom.presentation import build_context, build_role
 
 from node.config import NodeSettings, PeerSettings
 from node.errors import HandshakeRefused, PeerError
@@ -32,6 +34,10 @@ class _Call:
     """One call: the connections that it made, and what TLS had against it."""
 
     peer: PeerSettings
+    sop_class_uids: Sequence[str]
+    is_scp: bool = False
+    handlers: Sequence[EventHandlerType] = ()
+    timeout_s: float = math.inf
     connected: list[socket.socket] = field(default_factory=list)
     refused: HandshakeRefused | None = None
 
@@ -60,7 +66,7 @@ class Scu:
             It cannot be reached, refuses the association, or answers anything but success.
         """
         started = time.perf_counter()
-        with self._association(peer, [VERIFICATION]) as assoc:
+        with self.association(peer, [VERIFICATION]) as assoc:
             takes_it = bool(assoc.accepted_contexts)
             status = assoc.send_c_echo().get("Status") if takes_it else None
         if status != 0:
@@ -90,20 +96,41 @@ class Scu:
         PeerError
             There is no association, or it was lost before the next object.
         """
-        with self._association(peer, sop_class_uids) as assoc:
+        with self.association(peer, sop_class_uids) as assoc:
             accepted = {context.abstract_syntax for context in assoc.accepted_contexts}
             for ds in objects:
                 takes_it = ds.SOPClassUID in accepted
                 yield _store_one(assoc, ds) if takes_it else _not_taken(ds.SOPClassUID)
 
     @contextmanager
-    def _association(
-        self, peer: PeerSettings, sop_class_uids: Sequence[str]
+    def association(
+        self,
+        peer: PeerSettings,
+        sop_class_uids: Sequence[str],
+        *,
+        is_scp: bool = False,
+        handlers: Sequence[EventHandlerType] = (),
+        timeout_s: float = math.inf,
     ) -> Iterator[Association]:
-        """Open an association; release it and close its connection at the end."""
-        call = _Call(peer)
+        """Open an association; release it and close its connection at the end.
+
+        Parameters
+        ----------
+        is_scp
+            Ask for the SCP role (PS3.7 section D.3.3.4): we call, but to report.
+        handlers
+            What answers requests that the peer sends over this association.
+        timeout_s
+            Wait no longer for any answer, however patient the node is by its settings.
+
+        Raises
+        ------
+        PeerError
+            There is no association.
+        """
+        call = _Call(peer, sop_class_uids, is_scp, handlers, timeout_s)
         try:
-            assoc = self._associate(call, sop_class_uids)
+            assoc = self._associate(call)
             if not assoc.is_established:
                 raise _why_not(assoc, call)
             yield assoc
@@ -113,25 +140,27 @@ class Scu:
             for sock in call.connected:
                 close(sock)
 
-    def _associate(self, call: _Call, sop_class_uids: Sequence[str]) -> Association:
+    def _associate(self, call: _Call) -> Association:
         """Ask for an association with one presentation context for each class."""
         ae = AE(self._settings.ae_title)
         ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
         ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
         ae.maximum_pdu_size = self._settings.max_pdu
-        ae.connection_timeout = self._settings.acse_timeout_s
-        ae.acse_timeout = self._settings.acse_timeout_s
-        ae.dimse_timeout = self._settings.dimse_timeout_s
+        ae.connection_timeout = min(self._settings.acse_timeout_s, call.timeout_s)
+        ae.acse_timeout = min(self._settings.acse_timeout_s, call.timeout_s)
+        ae.dimse_timeout = min(self._settings.dimse_timeout_s, call.timeout_s)
         ae.network_timeout = self._settings.idle_timeout_s
-        contexts = [build_context(uid, list(UNCOMPRESSED)) for uid in dict.fromkeys(sop_class_uids)]
+        classes = dict.fromkeys(call.sop_class_uids)
+        roles: list[Any] = [build_role(uid, scp_role=True) for uid in classes if call.is_scp]
         peer = call.peer
         try:
             return ae.associate(
                 peer.host,
                 peer.port,
-                contexts=contexts,
+                contexts=[build_context(uid, list(UNCOMPRESSED)) for uid in classes],
                 ae_title=peer.ae_title,
-                evt_handlers=[(evt.EVT_CONN_OPEN, self._on_connected, [call])],
+                ext_neg=roles,
+                evt_handlers=[(evt.EVT_CONN_OPEN, self._on_connected, [call]), *call.handlers],
             )
         except (OSError, RuntimeError) as error:
             raise PeerError(f"cannot connect to {peer.host}:{peer.port}") from error

@@ -48,14 +48,44 @@ def may_move(start: State, end: State) -> bool:
 
 
 @dataclass(frozen=True)
+class Announced:
+    """What a peer said of a study by MPPS or IAN: the images, and whether that is all of them."""
+
+    is_final: bool
+    images: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Counted:
+    """How many images a peer held of a study, and when it was asked."""
+
+    num_images: int
+    asked_at: float
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of a study beside its silence: the images at hand, and what peers say."""
+
+    held: frozenset[str] = frozenset()
+    announced: tuple[Announced, ...] = ()
+    counted: Counted | None = None
+
+
+@dataclass(frozen=True)
 class Receiving:
-    """What the completion rule looks at, in seconds of the clock."""
+    """What the completion rule looks at, in seconds of the clock.
+
+    ``previous_ready_at`` is when an earlier generation was last taken up, if there is one.
+    """
 
     study_uid: str
     generation: int
     first_at: float
     last_at: float
     num_patients: int = 1
+    previous_ready_at: float | None = None
+    evidence: Evidence = Evidence()
 
 
 @dataclass(frozen=True)
@@ -67,15 +97,42 @@ class Closing:
     reason: str
 
 
+def is_announced(evidence: Evidence) -> bool:
+    """Tell whether peers have named every image of a study, and exactly those are here.
+
+    A step still in progress may bring more; an image that nobody named shows that not everything
+    was announced.
+    """
+    named = frozenset[str]().union(*(one.images for one in evidence.announced))
+    is_final = all(one.is_final for one in evidence.announced)
+    return bool(named) and is_final and named == evidence.held
+
+
+def is_counted(study: Receiving) -> bool:
+    """Tell whether a peer, asked after the last image came, holds as many images as are here."""
+    counted = study.evidence.counted
+    return (
+        counted is not None
+        and counted.asked_at >= study.last_at
+        and counted.num_images == len(study.evidence.held)
+    )
+
+
 def is_complete(study: Receiving, *, now: float, is_open: bool, rule: StudySettings) -> bool:
     """Tell whether a study counts as complete.
 
-    Quiet for `quiet_s` with no open association carrying it, or `hard_cap_s` old in any case:
-    no message of DICOM says that a study is complete, and an association may hang.
+    At once where every image that peers announced is here. Else quiet for `quiet_s`, or for the
+    shorter `confirmed_quiet_s` where a peer holds as many images, with no open association
+    carrying it; and `hard_cap_s` old in any case: no message of DICOM is sure to come, and an
+    association may hang. A successor waits until the draft before it is `successor_every_s` old.
     """
-    if now - study.first_at >= rule.hard_cap_s:
+    before = study.previous_ready_at
+    if before is not None and now - before < rule.successor_every_s:
+        return False
+    if now - study.first_at >= rule.hard_cap_s or is_announced(study.evidence):
         return True
-    return not is_open and now - study.last_at >= rule.quiet_s
+    quiet_s = rule.confirmed_quiet_s if is_counted(study) else rule.quiet_s
+    return not is_open and now - study.last_at >= quiet_s
 
 
 def close_quiet_studies(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from engine.errors import CxrError
+from node.announcements import Announcements
 from node.clock import Clock
 from node.config import OutboxSettings, StudySettings, WorkSettings
 from node.errors import StorageError
@@ -25,6 +27,8 @@ class Closer:
 
     Parameters
     ----------
+    announcements
+        What peers say of studies.
     open_study_uids
         Tells the studies that an open association carries.
     """
@@ -32,11 +36,13 @@ class Closer:
     def __init__(
         self,
         ledger: Ledger,
+        announcements: Announcements,
         rule: StudySettings,
         clock: Clock,
         open_study_uids: Callable[[], frozenset[str]],
     ) -> None:
         self._ledger = ledger
+        self._announcements = announcements
         self._rule = rule
         self._clock = clock
         self._open_study_uids = open_study_uids
@@ -44,8 +50,13 @@ class Closer:
     def step(self) -> bool:
         """Close every study that is complete; tell whether one was."""
         now = self._clock.now()
+        receiving = self._ledger.receiving()
+        evidence = self._announcements.evidence([study.study_uid for study in receiving])
         closings = close_quiet_studies(
-            self._ledger.receiving(),
+            [
+                replace(study, evidence=evidence.get(study.study_uid, study.evidence))
+                for study in receiving
+            ],
             now=now,
             open_study_uids=self._open_study_uids(),
             rule=self._rule,

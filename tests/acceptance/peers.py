@@ -227,7 +227,7 @@ def node_settings(folder: Path, port: int, peers: Mapping[str, Any], **outputs: 
         "port": port,
         "bind": "127.0.0.1",
         "storage": root,
-        "study": {"quiet_s": 1, "hard_cap_s": 60},
+        "study": {"quiet_s": 1, "hard_cap_s": 60, "successor_every_s": 0},
         "work": {"sweep_s": 0.1},
         "max_associations_per_ip": 16,
     }

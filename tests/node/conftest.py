@@ -48,7 +48,9 @@ class Pacs:
         self.status = 0x0000
         self.received: list[Dataset] = []
         self.classes = [SR, *IMAGE_CLASSES]
+        self.roles: dict[str, tuple[bool, bool]] = {}
         self.context: ssl.SSLContext | None = None
+        self.handlers: list[EventHandlerType] = []
         self._server: Any = None
 
     def start(self) -> None:
@@ -56,7 +58,9 @@ class Pacs:
         ae.add_supported_context(VERIFICATION)
         for sop_class_uid in self.classes:
             ae.add_supported_context(sop_class_uid, list(UNCOMPRESSED))
-        handlers: list[EventHandlerType] = [(evt.EVT_C_STORE, self._on_c_store)]
+        for sop_class_uid, (scu_role, scp_role) in self.roles.items():
+            ae.add_supported_context(sop_class_uid, scu_role=scu_role, scp_role=scp_role)
+        handlers = [(evt.EVT_C_STORE, self._on_c_store), *self.handlers]
         self._server = ae.start_server(
             ("127.0.0.1", self.port),
             block=False,
@@ -105,7 +109,7 @@ def settings_for(root: Path, pacs_port: int, **node: Any) -> Settings:
         "port": free_port(),
         "bind": "127.0.0.1",
         "storage": {"root": root, "free_min_gb": 0, "free_min_percent": 0},
-        "study": {"quiet_s": 0.2, "hard_cap_s": 30},
+        "study": {"quiet_s": 0.2, "hard_cap_s": 30, "successor_every_s": 0},
         "work": {"sweep_s": 0.05},
     } | node
     pacs = {"ae_title": "PACS", "host": "127.0.0.1", "port": pacs_port, "send": ["report"]}

@@ -178,7 +178,9 @@ def test_an_unmarked_synthetic_image_is_not_sent(
     (path,) = wait_for(lambda: _synthetic_files(settings.node.storage.root))
     made = dcmread(path)
     del made.SyntheticData
-    made.save_as(path)
+    aside = path.with_suffix(".aside")
+    made.save_as(aside)
+    aside.replace(path)
     wait_for_state(node, ds, "FAILED")  # with nobody to take what was read before the change
     assert "send guard" in node.journal.study(ds.StudyInstanceUID)[0]["reason"]
     pacs.start()

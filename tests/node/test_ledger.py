@@ -29,7 +29,7 @@ from node.records import (
 from node.studies import State, close_quiet_studies
 from node.transactions import move, open_ledger, writing
 
-RULE = StudySettings(quiet_s=8, hard_cap_s=120)
+RULE = StudySettings(quiet_s=8, hard_cap_s=120, successor_every_s=0)
 ARRIVAL = Arrival(
     sop_instance_uid="1.2.1",
     sop_class_uid="1.2.840.10008.5.1.4.1.1.1",
@@ -243,6 +243,18 @@ def test_a_study_is_done_when_every_delivery_is(ledger: Ledger, database: Engine
     outbox.settle(to_b, Verdict(DeliveryStatus.PARKED, "0xA900", 0xA900), 23)
     (row,) = Journal(database).study("1.2")
     assert (row["state"], row["reason"]) == ("FAILED", "b: 0xA900")
+
+
+def test_a_clock_that_was_set_back_does_not_hold_up_a_successor(ledger: Ledger) -> None:
+    ledger.record_arrival(ARRIVAL, 10_001)
+    _close(ledger, 10_010)
+    first = _claim(ledger, 10_011)
+    assert first
+    ledger.end(first, State.SKIPPED, "lateral", 10_012)
+    ledger.recover(100)
+    ledger.record_arrival(Arrival(**{**vars(ARRIVAL), "sop_instance_uid": "1.2.9"}), 101)
+    (study,) = ledger.receiving()
+    assert study.previous_ready_at == 100
 
 
 def test_a_successor_knows_the_report_before_it_and_only_that(ledger: Ledger) -> None:

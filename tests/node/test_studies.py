@@ -2,14 +2,44 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from node.config import StudySettings
-from node.studies import TRANSITIONS, Receiving, State, close_quiet_studies, is_complete, may_move
+from node.studies import (
+    TRANSITIONS,
+    Announced,
+    Counted,
+    Evidence,
+    Receiving,
+    State,
+    close_quiet_studies,
+    is_announced,
+    is_complete,
+    may_move,
+)
 
-RULE = StudySettings(quiet_s=8, hard_cap_s=120)
+RULE = StudySettings(quiet_s=8, confirmed_quiet_s=2, hard_cap_s=120, successor_every_s=60)
 seconds = st.floats(min_value=0, max_value=1000)
+images = st.frozensets(st.sampled_from("abcd"))
+evidences = st.builds(
+    Evidence,
+    images,
+    st.lists(st.builds(Announced, st.booleans(), images), max_size=3).map(tuple),
+    st.none() | st.builds(Counted, st.integers(0, 4), seconds),
+)
+receivings = st.builds(
+    lambda first, gap, before, evidence: Receiving(
+        "1.2", 1, first, first + gap, 1, before, evidence
+    ),
+    seconds,
+    seconds,
+    st.none() | seconds,
+    evidences,
+)
 
 
 def _study(first_at: float, last_at: float, num_patients: int = 1) -> Receiving:
@@ -35,6 +65,71 @@ def test_a_complete_study_stays_complete_while_time_passes(
     study, now = _study(first, first), first + gap
     if is_complete(study, now=now, is_open=is_open, rule=RULE):
         assert is_complete(study, now=now + later, is_open=is_open, rule=RULE)
+
+
+@given(study=receivings, wait=seconds, later=seconds, is_open=st.booleans())
+def test_with_the_same_evidence_a_complete_study_stays_complete(
+    study: Receiving, wait: float, later: float, is_open: bool
+) -> None:
+    now = study.last_at + wait
+    if is_complete(study, now=now, is_open=is_open, rule=RULE):
+        assert is_complete(study, now=now + later, is_open=is_open, rule=RULE)
+
+
+@given(study=receivings, wait=seconds, is_open=st.booleans())
+def test_evidence_only_ever_makes_a_study_complete_earlier(
+    study: Receiving, wait: float, is_open: bool
+) -> None:
+    now = study.last_at + wait
+    silent = replace(study, evidence=Evidence())
+    if is_complete(silent, now=now, is_open=is_open, rule=RULE):
+        assert is_complete(study, now=now, is_open=is_open, rule=RULE)
+
+
+@given(study=receivings, wait=seconds, is_open=st.booleans())
+def test_a_successor_never_comes_sooner_than_the_setting_says(
+    study: Receiving, wait: float, is_open: bool
+) -> None:
+    now = study.last_at + wait
+    before = study.previous_ready_at
+    if before is not None and is_complete(study, now=now, is_open=is_open, rule=RULE):
+        assert now - before >= RULE.successor_every_s
+
+
+@given(held=images, named=st.lists(images, min_size=1, max_size=3))
+def test_announced_means_that_exactly_the_named_images_are_here(
+    held: frozenset[str], named: list[frozenset[str]]
+) -> None:
+    announced = tuple(Announced(True, one) for one in named)
+    everything = frozenset[str]().union(*named)
+    assert is_announced(Evidence(held, announced)) is (bool(held) and held == everything)
+    unfinished = (*announced, Announced(False, frozenset()))
+    assert not is_announced(Evidence(held, unfinished))
+
+
+def test_an_announced_study_closes_at_once_even_while_its_association_is_open() -> None:
+    evidence = Evidence(frozenset("ab"), (Announced(True, frozenset("ab")),))
+    study = Receiving("1.2", 1, 0, 10, evidence=evidence)
+    assert is_complete(study, now=10, is_open=True, rule=RULE)
+
+
+@pytest.mark.parametrize(
+    ("counted", "now", "is_open", "expected"),
+    [
+        (Counted(2, 12), 12, False, True),
+        (Counted(2, 12), 11.9, False, False),
+        (Counted(2, 12), 12, True, False),
+        (Counted(3, 12), 12, False, False),
+        (Counted(1, 12), 12, False, False),
+        (Counted(2, 9), 12, False, False),
+        (None, 12, False, False),
+    ],
+)
+def test_a_count_that_matches_shortens_the_silence(
+    counted: Counted | None, now: float, is_open: bool, expected: bool
+) -> None:
+    study = Receiving("1.2", 1, 0, 10, evidence=Evidence(frozenset("ab"), (), counted))
+    assert is_complete(study, now=now, is_open=is_open, rule=RULE) is expected
 
 
 def test_two_patients_in_one_study_fail_it() -> None:

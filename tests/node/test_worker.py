@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from node.announcements import Announcements
 from node.config import OutboxSettings, OutputSettings, StorageSettings, StudySettings, WorkSettings
 from node.errors import StorageError
 from node.journal import Journal
@@ -32,7 +33,8 @@ class _Bench:
         self.ledger, self.journal = Ledger(database), Journal(database)
         pipeline = Pipeline(FakeEngine(), OutputSettings(), self.spool, self.clock)
         work, outbox = WorkSettings(lease_s=60, max_attempts=2), OutboxSettings()
-        self.closer = Closer(self.ledger, StudySettings(), self.clock, frozenset)
+        news = Announcements(database, self.clock, lambda: None)
+        self.closer = Closer(self.ledger, news, StudySettings(), self.clock, frozenset)
         self.worker = Worker("w", self.ledger, pipeline, self.clock, work, outbox, {})
         self.path = self._receive()
 
