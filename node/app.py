@@ -20,6 +20,7 @@ from node.commitment import SOP_CLASS as STORAGE_COMMITMENT
 from node.commitments import Commitments
 from node.committer import Committer
 from node.config import PeerSettings, Settings
+from node.confined import ConfinedRenderer
 from node.confirmer import Confirmer
 from node.custodian import Custodian
 from node.custody import Custody
@@ -114,7 +115,9 @@ class Node:
             self._services(),
         )
         self._auditor = self._make_auditor() if settings.node.audit.enabled else None
-        self._add_steps(Pipeline(engine, settings.outputs, self._spool, self._clock), scu)
+        self._renderer = ConfinedRenderer(settings.node.work)
+        pipeline = Pipeline(engine, self._renderer, settings.outputs, self._spool, self._clock)
+        self._add_steps(pipeline, scu)
 
     def _make_committer(self, scu: Scu) -> Committer:
         outputs = self.settings.outputs
@@ -244,6 +247,10 @@ class Node:
         self._dispatch.start()
         say(_LOG, "node.started", ae_title=self.settings.node.ae_title, resumed=resumed)
 
+    def warm_up(self) -> None:
+        """Start now what would otherwise start with the first study."""
+        self._renderer.warm_up()
+
     def reload(self) -> bool:
         """Read certificates and keys again; tell whether they are in use now."""
         return self._tls.reload()
@@ -252,6 +259,7 @@ class Node:
         """Stop listening, let the steps under way end, and give the storage back."""
         self._scp.stop()
         ended = self._dispatch.stop(_STOP_TIMEOUT_S)
+        self._renderer.stop()
         if self._auditor is not None:
             self._auditor.stop()
         self._database.dispose()
@@ -269,6 +277,7 @@ def run_until_signalled(node: Node) -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, on_signal)
     node.start()
+    node.warm_up()
     while signals.get() == signal.SIGHUP:
         node.reload()
     node.stop()
