@@ -25,6 +25,7 @@ from pynetdicom import AE, evt
 from benchmarks.sending import SENDER, Target
 from node.clock import SystemClock
 from node.config import NodeSettings, PeerSettings, Settings
+from node.database import open_ledger, sqlite_url
 from node.journal import Journal
 from node.ledger import Ledger
 from node.peers import PeerBook
@@ -32,7 +33,6 @@ from node.receiver import Receiver
 from node.scp import Scp
 from node.spool import Spool
 from node.tls import Tls
-from node.transactions import open_ledger
 from tests.acceptance.peers import Orthanc, free_port, listens, wait_for
 from tests.pki import Authority, Issued
 
@@ -214,7 +214,7 @@ def _serve_ours(options: argparse.Namespace) -> None:
     spool.prepare()
     if options.no_fsync:
         os.fsync = lambda _descriptor: None
-    database = open_ledger(spool.ledger_path)
+    database = open_ledger(sqlite_url(spool.root / "ledger.sqlite"))
     if options.no_fsync:
         sa.event.listen(database, "connect", _relax)
         database.dispose()  # connections opened before would go on as they are

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import queue
 import signal
-from collections.abc import Mapping
+import socket
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import FrameType
+
+import sqlalchemy as sa
 
 from node.announced import IAN_CLASS, MPPS_CLASS
 from node.announcements import Announcements
@@ -15,6 +18,7 @@ from node.audit import Auditor, trail_path, whose
 from node.audit_chain import Chain
 from node.audit_events import AuditedEvents
 from node.audit_forward import Forwarder
+from node.carried import CarriedStudies
 from node.clock import Clock, SystemClock
 from node.commitment import SOP_CLASS as STORAGE_COMMITMENT
 from node.commitments import Commitments
@@ -24,10 +28,12 @@ from node.confined import ConfinedRenderer
 from node.confirmer import Confirmer
 from node.custodian import Custodian
 from node.custody import Custody
+from node.database import DatabaseClock, ledger_url, open_ledger
 from node.delivery import Deliverer
-from node.dispatch import LocalDispatch, Step
+from node.dispatch import Dispatch, LocalDispatch, Step
 from node.errors import NodeError
 from node.journal import Journal
+from node.leases import Leases
 from node.ledger import Ledger
 from node.logs import get_logger, say
 from node.outbox import Outbox
@@ -41,7 +47,6 @@ from node.services import Operation, Service
 from node.spool import Spool
 from node.syslog import Repository
 from node.tls import Tls
-from node.transactions import open_ledger
 from node.worker import Closer, Worker
 
 _LOG = get_logger("app")
@@ -68,7 +73,7 @@ class Node:
     settings
         The whole configuration.
     engine
-        The model that drafts.
+        The model that drafts; None where this process does not.
     clock
         The time; tests pass their own.
 
@@ -80,21 +85,27 @@ class Node:
         A certificate or key is not fit for use.
     """
 
-    def __init__(self, settings: Settings, engine: Drafter, clock: Clock | None = None) -> None:
+    def __init__(
+        self, settings: Settings, engine: Drafter | None, clock: Clock | None = None
+    ) -> None:
         self.settings = settings
-        self._clock = clock or SystemClock()
-        self._tls = Tls(settings.node.tls, self._clock)
-        self._spool = Spool(settings.node.storage)
+        self._engine = engine
+        self._shares = shares = settings.node.ledger.url is not None
+        url = ledger_url(settings.node)
+        self._name = f"{socket.gethostname()}.{os.getpid()}"
+        self._spool = Spool(settings.node.storage, shared=shares)
         self._spool.prepare()
         self._spool.lock()
-        database = open_ledger(self._spool.ledger_path)
+        database = open_ledger(url)
         self._database = database
+        self._clock = clock or (DatabaseClock(database) if shares else SystemClock())
+        self._tls = Tls(settings.node.tls, self._clock)
         self._ledger = Ledger(database)
         committing = [name for name, peer in settings.peers.items() if peer.commitment]
         self._outbox = Outbox(database, committing)
         self._retention = Retention(settings.node.storage, database, self._clock)
         self.journal = Journal(database)
-        self._dispatch = LocalDispatch(settings.node.work.sweep_s)
+        self._dispatch: Dispatch = self._make_dispatch(url)
         scu = Scu(settings.node, self._tls)
         self._deliverer = Deliverer(
             settings.peers, settings.outputs.outbox, scu, self._outbox, self._spool, self._clock
@@ -114,10 +125,10 @@ class Node:
             self._tls,
             self._services(),
         )
-        self._auditor = self._make_auditor() if settings.node.audit.enabled else None
+        audits = settings.node.audit.enabled and "deliver" in settings.node.roles
+        self._auditor = self._make_auditor() if audits else None
         self._renderer = ConfinedRenderer(settings.node.work)
-        pipeline = Pipeline(engine, self._renderer, settings.outputs, self._spool, self._clock)
-        self._add_steps(pipeline, scu)
+        self._add_steps(scu)
 
     def _make_committer(self, scu: Scu) -> Committer:
         outputs = self.settings.outputs
@@ -164,37 +175,84 @@ class Node:
             Service(IAN_CLASS, "ian", frozenset({Operation.CREATE}), self._announcements.on_ian),
         )
 
-    def _add_steps(self, pipeline: Pipeline, scu: Scu) -> None:
-        """Put every step into service; work done kicks the step that comes next."""
+    def _make_dispatch(self, url: sa.URL) -> Dispatch:
+        work = self.settings.node.work
+        if work.dispatch == "local":
+            return LocalDispatch(work.sweep_s)
+        from node.dispatch_jobs import JobDispatch  # its packages come with the extra `cluster`
+
+        queues = {"draft": True} | dict.fromkeys(self._delivery_queues(), False)
+        return JobDispatch(url, work.sweep_s, queues)
+
+    def _delivery_queues(self) -> dict[str, Callable[[], bool]]:
+        """Return the steps that bring something to a peer: one of a kind at a time."""
+        peers = self.settings.peers
+        receiving = sorted({name for names in destinations_of(peers).values() for name in names})
+        asked = [name for name in receiving if peers[name].commitment]
+        asking = [name for name, peer in peers.items() if "commitment" in peer.allow]
+        return {
+            **{f"deliver-{name}": partial(self._deliver, name) for name in receiving},
+            **{f"commit-{name}": partial(self._commit, name) for name in asked},
+            **{f"report-{name}": partial(self._report, name) for name in asking},
+        }
+
+    def _deliver(self, peer: str) -> bool:
+        return self._kicking(partial(self._deliverer.deliver_due, peer))()
+
+    def _commit(self, peer: str) -> bool:
+        return self._committer.step(peer)
+
+    def _report(self, peer: str) -> bool:
+        return self._custodian.step(peer)
+
+    def _add_steps(self, scu: Scu) -> None:
+        """Put the steps of every role into service; work done kicks the step that comes next."""
         settings, clock = self.settings, self._clock
-        open_study_uids = self._scp.open_study_uids
+        carried = CarriedStudies(self._database, self._name, clock, self._scp.open_study_uids)
+        if self._shares:
+            self._dispatch.add("carried", carried.step)
         closer = Closer(
-            self._ledger, self._announcements, settings.node.study, clock, open_study_uids
+            self._ledger,
+            self._announcements,
+            settings.node.study,
+            clock,
+            carried.open_study_uids if self._shares else self._scp.open_study_uids,
         )
         self._dispatch.add("closer", self._kicking(closer.step))
-        if any(peer.query for peer in settings.peers.values()):
-            self._dispatch.add("confirmer", self._kicking(self._make_confirmer(scu).step))
         self._dispatch.add("certificates", self._tls.step)
-        self._dispatch.add("retention", self._retention.step)
-        destinations = destinations_of(settings.peers)
-        for number in range(settings.node.work.num_workers):
-            worker = Worker(
-                f"worker-{number}.{os.getpid()}",
+        if "draft" in settings.node.roles and self._engine is not None:
+            self._add_drafting(self._engine)
+        if "deliver" in settings.node.roles:
+            self._add_delivery(scu)
+
+    def _add_drafting(self, engine: Drafter) -> None:
+        """Put the workers into service."""
+        settings = self.settings
+        pipeline = Pipeline(engine, self._renderer, settings.outputs, self._spool, self._clock)
+        leases = Leases(settings.node.work, self._ledger, self._clock)
+        self._dispatch.add("leases", leases.step)
+        workers = [
+            Worker(
+                f"worker-{number}.{self._name}",
                 self._ledger,
                 pipeline,
-                clock,
+                leases,
+                self._clock,
                 settings.node.work,
                 settings.outputs.outbox,
-                destinations,
+                destinations_of(settings.peers),
             )
-            self._dispatch.add(f"worker-{number}", self._kicking(worker.step))
-        for name in sorted({name for names in destinations.values() for name in names}):
-            deliver = partial(self._deliverer.deliver_due, name)
-            self._dispatch.add(f"deliver-{name}", self._kicking(deliver))
-            if settings.peers[name].commitment:
-                self._dispatch.add(f"commit-{name}", partial(self._committer.step, name))
-        for name in (name for name, peer in settings.peers.items() if "commitment" in peer.allow):
-            self._dispatch.add(f"report-{name}", partial(self._custodian.step, name))
+            for number in range(settings.node.work.num_workers)
+        ]
+        self._dispatch.share("draft", [self._kicking(worker.step) for worker in workers])
+
+    def _add_delivery(self, scu: Scu) -> None:
+        """Put what calls peers, audits and clears away into service."""
+        if any(peer.query for peer in self.settings.peers.values()):
+            self._dispatch.add("confirmer", self._kicking(self._make_confirmer(scu).step))
+        self._dispatch.add("retention", self._retention.step)
+        for name, step in self._delivery_queues().items():
+            self._dispatch.share(name, [step])
 
     def _make_auditor(self) -> Auditor:
         """Put the audit trail into service, and its way to the repository."""
@@ -230,26 +288,34 @@ class Node:
         """
         if self._auditor is not None:
             self._auditor.start()
-        self._retention.recover()
-        now = self._clock.now()
-        resumed = self._ledger.recover(now)
-        self._outbox.recover(now, self.settings.outputs.outbox)
-        self._deliverer.park_orphans()
-        self._committer.recover(now)
-        self._custody.recover(now)
+        resumed = 0 if self._shares else self._recover()
+        if "deliver" in self.settings.node.roles:
+            self._deliverer.park_orphans()
         if not self.settings.peers:
             say(_LOG, "peers.none", hint="every association will be refused")
         try:
-            self._scp.start()
+            if "receive" in self.settings.node.roles:
+                self._scp.start()
         except OSError as error:
             place = f"{self.settings.node.bind}:{self.settings.node.port}"
             raise PortTaken(f"cannot listen on {place}: {error.strerror}") from error
         self._dispatch.start()
         say(_LOG, "node.started", ae_title=self.settings.node.ae_title, resumed=resumed)
 
+    def _recover(self) -> int:
+        """Take up what an earlier run held; a shared ledger has others who may hold it still."""
+        now = self._clock.now()
+        self._retention.recover()
+        resumed = self._ledger.recover(now)
+        self._outbox.recover(now, self.settings.outputs.outbox)
+        self._committer.recover(now)
+        self._custody.recover(now)
+        return resumed
+
     def warm_up(self) -> None:
         """Start now what would otherwise start with the first study."""
-        self._renderer.warm_up()
+        if "draft" in self.settings.node.roles:
+            self._renderer.warm_up()
 
     def reload(self) -> bool:
         """Read certificates and keys again; tell whether they are in use now."""

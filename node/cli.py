@@ -23,12 +23,12 @@ from node.checks import Check, check_certificates, check_peer, run_checks
 from node.clock import SystemClock, as_datetime
 from node.config import Settings
 from node.config_file import load_settings
+from node.database import ledger_path, ledger_url, open_ledger
 from node.errors import ConfigInvalid, UnknownName
 from node.journal import Journal
 from node.ledger import Ledger
+from node.pipeline import Drafter
 from node.redact import looks_like_a_title, stranger, without_title
-from node.spool import Spool
-from node.transactions import open_ledger
 
 Verb = Callable[[argparse.Namespace], int]
 
@@ -99,19 +99,25 @@ def _settings(options: argparse.Namespace) -> Settings:
 
 def _run(options: argparse.Namespace) -> int:
     """Run the node."""
-    from engine.pipeline import Engine
     from node.app import Node, run_until_signalled
 
     settings = _settings(options)
     logs.set_up(settings.node.log_level)
     logs.guard_crashes()
-    engine = Engine.load(
+    engine = _load_engine(settings) if "draft" in settings.node.roles else None
+    run_until_signalled(Node(settings, engine))
+    return 0
+
+
+def _load_engine(settings: Settings) -> Drafter:
+    """Load the model."""
+    from engine.pipeline import Engine
+
+    return Engine.load(
         settings.engine.bundle,
         backend=settings.engine.backend,
         num_threads=settings.engine.num_threads,
     )
-    run_until_signalled(Node(settings, engine))
-    return 0
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -120,9 +126,7 @@ def _check(options: argparse.Namespace) -> int:
     logs.silence_libraries()
 
     def load_bundle() -> str:
-        from engine.pipeline import Engine
-
-        engine = Engine.load(settings.engine.bundle, backend=settings.engine.backend)
+        engine = _load_engine(settings)
         return f"{engine.name} {engine.version} ({engine.digest[:12]})"
 
     checks = [Check("configuration", True, "valid"), *run_checks(settings, load_bundle)]
@@ -159,10 +163,10 @@ def _console() -> Console:
 
 
 def _journal(settings: Settings) -> tuple[Journal, Ledger]:
-    spool = Spool(settings.node.storage)
-    if not spool.ledger_path.exists():
-        raise UnknownName(f"no node has run here yet: {spool.ledger_path} is missing")
-    database = open_ledger(spool.ledger_path)
+    path = ledger_path(settings.node)
+    if settings.node.ledger.url is None and not path.exists():
+        raise UnknownName(f"no node has run here yet: {path} is missing")
+    database = open_ledger(ledger_url(settings.node))
     return Journal(database), Ledger(database)
 
 

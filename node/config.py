@@ -10,8 +10,16 @@ import ipaddress
 import re
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 from engine.config import EngineSettings
 
@@ -84,6 +92,26 @@ class StorageSettings(Section):
         return self
 
 
+class LedgerSettings(Section):
+    """Where the ledger is."""
+
+    url: str | None = None
+    password_file: Path | None = None
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, text: str | None) -> str | None:
+        """Check that it is a PostgreSQL, and that it gives no password away."""
+        if text is None:
+            return None
+        parts = urlsplit(text)
+        if parts.scheme not in ("postgresql", "postgres") or not parts.hostname:
+            raise ValueError("write postgresql://user@host:5432/database, or null for SQLite")
+        if parts.password:
+            raise ValueError("a password does not belong here: name its file in password_file")
+        return "postgresql" + text.removeprefix(parts.scheme)
+
+
 class IntakeSettings(Section):
     """What is taken in over C-STORE."""
 
@@ -111,9 +139,11 @@ class StudySettings(Section):
 class WorkSettings(Section):
     """How work is picked up."""
 
+    dispatch: Literal["local", "procrastinate"] = "local"
     num_workers: Annotated[int, Field(ge=1, le=64)] = 1
     sweep_s: Seconds = 0.5
-    lease_s: Seconds = 300.0
+    lease_s: Seconds = 20.0
+    draft_timeout_s: Seconds = 600.0
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 3
     decode_memory_mb: Annotated[int, Field(ge=512, le=65_536)] = 2048
     decode_cpu_s: Annotated[int, Field(ge=1, le=3600)] = 20
@@ -158,9 +188,14 @@ class AuditSettings(Section):
     syslog: SyslogSettings = SyslogSettings()
 
 
+Role = Literal["receive", "draft", "deliver"]
+ROLES: tuple[Role, ...] = ("receive", "draft", "deliver")
+
+
 class NodeSettings(Section):
     """The listener and everything behind it."""
 
+    roles: Annotated[tuple[Role, ...], Field(min_length=1)] = ROLES
     ae_title: AeTitle = "CXRDRAFT"
     bind: str = "0.0.0.0"
     port: Port = 11112
@@ -174,11 +209,22 @@ class NodeSettings(Section):
     idle_timeout_s: Seconds = 60.0
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     storage: StorageSettings = StorageSettings()
+    ledger: LedgerSettings = LedgerSettings()
     intake: IntakeSettings = IntakeSettings()
     study: StudySettings = StudySettings()
     work: WorkSettings = WorkSettings()
     tls: TlsSettings = TlsSettings()
     audit: AuditSettings = AuditSettings()
+
+    @model_validator(mode="after")
+    def _is_shared_by_postgresql(self) -> NodeSettings:
+        if self.ledger.url is None and self.work.dispatch == "procrastinate":
+            raise ValueError("dispatch procrastinate needs a PostgreSQL: set ledger.url")
+        if self.ledger.url is None and set(self.roles) != set(ROLES):
+            raise ValueError(
+                "a node with some of the roles needs the ledger of the others: set ledger.url"
+            )
+        return self
 
 
 OutputKind = Literal["report", "synthetic"]

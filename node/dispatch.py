@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from node.logs import brief, get_logger, say
@@ -25,6 +25,9 @@ class Dispatch(Protocol):
     def add(self, name: str, step: Step) -> None:
         """Take a step into service; before `start`."""
 
+    def share(self, queue_name: str, steps: Sequence[Step]) -> None:
+        """Take steps into service that any process on the ledger may run; before `start`."""
+
     def start(self) -> None:
         """Begin."""
 
@@ -33,6 +36,15 @@ class Dispatch(Protocol):
 
     def stop(self, timeout_s: float) -> bool:
         """Finish the steps under way; tell whether all ended in time."""
+
+
+def run_step(name: str, step: Step) -> bool:
+    """Run a step; whatever it raises is logged, and the loop that runs it lives on."""
+    try:
+        return step()
+    except Exception as error:  # noqa: BLE001  (supervisor loop 1 of 2: it must not die)
+        say(_LOG, "step.failed", level=logging.ERROR, step=name, reason=brief(error))
+        return False
 
 
 class _Loop(threading.Thread):
@@ -49,16 +61,8 @@ class _Loop(threading.Thread):
         """Run until stopped."""
         while not self.stopping.is_set():
             self.wake.clear()
-            if not self._run_step():
+            if not run_step(self.name, self._step):
                 self.wake.wait(self._sweep_s)
-
-    def _run_step(self) -> bool:
-        """Run the step; whatever it raises is logged and the loop lives on."""
-        try:
-            return self._step()
-        except Exception as error:  # noqa: BLE001  (supervisor loop 1 of 2: it must not die)
-            say(_LOG, "step.failed", level=logging.ERROR, step=self.name, reason=brief(error))
-            return False
 
 
 class LocalDispatch:
@@ -77,6 +81,11 @@ class LocalDispatch:
     def add(self, name: str, step: Step) -> None:
         """Take a step into service as a thread of its own; before `start`."""
         self._loops.append(_Loop(name, step, self._sweep_s))
+
+    def share(self, queue_name: str, steps: Sequence[Step]) -> None:
+        """Take steps into service, each as a thread of its own: there is no other process."""
+        for number, step in enumerate(steps):
+            self.add(f"{queue_name}-{number}" if len(steps) > 1 else queue_name, step)
 
     def start(self) -> None:
         """Start the threads."""

@@ -236,10 +236,23 @@ class Ledger:
                     .values(lease_until=until, attempts=claim.attempts - 1, reason=reason)
                 )
 
+    def renew(self, claim: Claim, lease_until: float) -> bool:
+        """Hold a claimed study for longer; tell whether the claim was still good."""
+        with writing(self._engine) as connection:
+            held = self._holds(connection, claim)
+            if held:
+                connection.execute(
+                    study.update()
+                    .where(is_generation(claim.study_uid, claim.generation))
+                    .values(lease_until=lease_until)
+                )
+        return held
+
     def recover(self, now: float) -> int:
         """Take up where an earlier run stopped; return the number of studies it held.
 
-        Only one node works on a ledger at a time, so every lease found at start is dead.
+        For a node that works on its ledger alone: every lease found at start is dead. On a shared
+        one leases end by themselves.
         Instants that lie in the future (the clock was set back) are brought down to now.
         """
         with writing(self._engine) as connection:

@@ -1,4 +1,4 @@
-"""The tables of the ledger (SQLAlchemy Core), and the engine that opens them.
+"""The tables of the ledger (SQLAlchemy Core).
 
 Instants are seconds since 1970 (`node.clock`). UIDs are kept, names and birth dates are not:
 of the Patient ID only a digest.
@@ -6,11 +6,7 @@ of the Patient ID only a digest.
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Engine
 
 SCHEMA_VERSION = 1
 
@@ -159,6 +155,14 @@ event = sa.Table(
     sa.Column("detail", sa.String, nullable=False, default=""),
 )
 
+carried = sa.Table(
+    "carried",
+    metadata,
+    sa.Column("study_uid", sa.String, primary_key=True),
+    sa.Column("receiver", sa.String, primary_key=True),
+    sa.Column("until", sa.Float, nullable=False),
+)
+
 rejection = sa.Table(
     "rejection",
     metadata,
@@ -170,34 +174,3 @@ rejection = sa.Table(
     sa.Column("reason", sa.String, nullable=False),
     sa.Column("hint", sa.String, nullable=False, default=""),
 )
-
-
-def open_engine(path: Path) -> Engine:
-    """Return an engine on a SQLite file, with write-ahead log and full synchronisation.
-
-    Every transaction is announced as a writer (BEGIN IMMEDIATE), so that two of them queue up
-    instead of failing half-way; one opened with the option `reading` is not.
-    """
-    engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 30.0})
-    sa.event.listen(engine, "connect", _on_connect)
-    sa.event.listen(engine, "begin", _on_begin)
-    return engine
-
-
-def _on_connect(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _on_begin(connection: Connection) -> None:
-    reading = connection.get_execution_options().get("reading", False)
-    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
-
-
-def create_tables(engine: Engine) -> None:
-    """Make the tables that are missing and note the schema's version."""
-    metadata.create_all(engine)
-    with engine.begin() as connection:
-        if connection.execute(sa.select(meta.c.value)).first() is None:
-            connection.execute(meta.insert().values(name="schema", value=str(SCHEMA_VERSION)))

@@ -34,17 +34,17 @@ class Spool:
     ----------
     settings
         Where the root is, and how much room must stay free there.
+    shared
+        Whether other nodes, on the same ledger, may use the root as well.
     """
 
-    def __init__(self, settings: StorageSettings) -> None:
+    def __init__(self, settings: StorageSettings, *, shared: bool = False) -> None:
         self._settings = settings
         self.root = settings.root
+        self._shared = shared
+        self._incoming = self.root / "incoming"
         self._lock: BinaryIO | None = None
-
-    @property
-    def ledger_path(self) -> Path:
-        """The file of the ledger."""
-        return self.root / "ledger.sqlite"
+        self._incoming_lock: BinaryIO | None = None
 
     def prepare(self) -> None:
         """Make the folders, all of them at once: later only files need to survive.
@@ -67,33 +67,41 @@ class Spool:
         Raises
         ------
         NodeAlreadyRuns
-            Another process holds it.
+            Another process holds it, or shares it where this one is to be alone.
         """
+        kind = fcntl.LOCK_SH if self._shared else fcntl.LOCK_EX
         self._lock = (self.root / "lock").open("wb")
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._lock, kind | fcntl.LOCK_NB)
         except OSError as error:
             self.unlock()
             raise NodeAlreadyRuns from error
+        with (self.root / "incoming.lock").open("wb") as mutex:
+            fcntl.flock(mutex, fcntl.LOCK_EX)
+            self._clear_incoming()
+            self._incoming = self.root / "incoming" / uuid.uuid4().hex
+            self._incoming.mkdir(mode=0o700)
+            self._incoming_lock = (self._incoming / "lock").open("wb")
+            fcntl.flock(self._incoming_lock, fcntl.LOCK_EX)
+
+    def _clear_incoming(self) -> None:
+        """Remove what processes that are gone left half-written; those alive hold a lock."""
         for leftover in (self.root / "incoming").iterdir():
-            leftover.unlink()
+            if not leftover.is_dir():
+                leftover.unlink()
+            elif not _is_held(leftover / "lock"):
+                shutil.rmtree(leftover)
 
     def is_locked(self) -> bool:
         """Tell whether a node works on this root."""
-        try:
-            with (self.root / "lock").open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            return False
-        except OSError:
-            return True
-        return False
+        return _is_held(self.root / "lock")
 
     def unlock(self) -> None:
         """Give the root back."""
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        for held in (self._incoming_lock, self._lock):
+            if held is not None:
+                held.close()
+        self._incoming_lock = self._lock = None
 
     def check_room(self) -> None:
         """Check the watermark.
@@ -125,7 +133,7 @@ class Spool:
         StorageError
             The disk refused.
         """
-        return Unfinished(self.root)
+        return Unfinished(self.root, self._incoming)
 
     def keep_image(self, unfinished: Unfinished, sop_instance_uid: str, digest: str) -> str:
         """Make a received image last under its name; return its path relative to the root."""
@@ -142,7 +150,7 @@ class Spool:
         buffer = BytesIO()
         dcmwrite(buffer, ds, enforce_file_format=True)
         name = hashlib.sha256(str(ds.SOPInstanceUID).encode()).hexdigest()
-        unfinished = Unfinished(self.root)
+        unfinished = Unfinished(self.root, self._incoming)
         try:
             unfinished.write(buffer.getbuffer())
             path = unfinished.keep(Path("outputs", name[:2], f"{name}.dcm"))
@@ -164,10 +172,10 @@ class Unfinished:
         The disk refused, here or in any method; nothing is left behind after `drop`.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, incoming: Path) -> None:
         self._root = root
         self._handle = -1
-        self._aside: Path | None = root / "incoming" / uuid.uuid4().hex
+        self._aside: Path | None = incoming / uuid.uuid4().hex
         with _refusing():
             self._handle = os.open(self._aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
 
@@ -207,6 +215,18 @@ def _refusing() -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageError(f"the disk refused: {error.strerror}") from error
+
+
+def _is_held(path: Path) -> bool:
+    """Tell whether a process holds the lock of a file."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
 
 
 def _make_shelves(folder: Path) -> None:

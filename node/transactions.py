@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from node.errors import LedgerError
 from node.records import Stage
-from node.schema import create_tables, event, open_engine, study
+from node.schema import event, study
 from node.studies import State, may_move
 
 _LATEST = (
@@ -42,22 +41,6 @@ def reading(engine: Engine) -> Iterator[Connection]:
             yield connection
     except SQLAlchemyError as error:
         raise LedgerError(f"the ledger failed: {type(error).__name__}") from error
-
-
-def open_ledger(path: Path) -> Engine:
-    """Open the ledger's file, making it where there is none.
-
-    Raises
-    ------
-    LedgerError
-        The file cannot be made, read or written.
-    """
-    engine = open_engine(path)
-    try:
-        create_tables(engine)
-    except SQLAlchemyError as error:
-        raise LedgerError(f"the ledger cannot be opened: {type(error).__name__}") from error
-    return engine
 
 
 def note(connection: Connection, study_uid: str, generation: int, stage: Stage) -> None:

@@ -11,6 +11,7 @@ from node.announcements import Announcements
 from node.clock import Clock
 from node.config import OutboxSettings, StudySettings, WorkSettings
 from node.errors import StorageError
+from node.leases import Leases
 from node.ledger import Ledger
 from node.logs import brief, get_logger, say
 from node.pipeline import Pipeline, StudyRefused
@@ -81,6 +82,8 @@ class Worker:
     ----------
     name
         Owner of the leases that it takes.
+    leases
+        Keep its claims alive.
     destinations
         For each kind of output, the peers that get it.
     """
@@ -90,6 +93,7 @@ class Worker:
         name: str,
         ledger: Ledger,
         pipeline: Pipeline,
+        leases: Leases,
         clock: Clock,
         work: WorkSettings,
         outbox: OutboxSettings,
@@ -98,6 +102,7 @@ class Worker:
         self._name = name
         self._ledger = ledger
         self._pipeline = pipeline
+        self._leases = leases
         self._clock = clock
         self._work = work
         self._give_up_after_s = outbox.give_up_after_h * 3600
@@ -114,7 +119,8 @@ class Worker:
         if claim is None:
             return False
         try:
-            self._draft(claim)
+            with self._leases.held(claim):
+                self._draft(claim)
         except StudyRefused as refused:
             self._end(claim, refused.state, str(refused))
         except StorageError as error:

@@ -20,8 +20,8 @@ import yaml
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
+from node.database import open_engine, sqlite_url
 from node.journal import Journal
-from node.schema import open_engine
 from tests.pki import Issued
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -114,7 +114,7 @@ class NodeProcess:
     @property
     def journal(self) -> Journal:
         """The node's ledger, read beside the node: polling it costs no new process."""
-        return Journal(open_engine(self.root / "ledger.sqlite"))
+        return Journal(open_engine(sqlite_url(self.root / "ledger.sqlite")))
 
     def states(self) -> dict[str, str]:
         """Return the state of the last generation of each study."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 from pynetdicom.events import EventHandlerType
@@ -18,9 +19,11 @@ from pynetdicom.transport import AssociationSocket
 
 from node import transport
 from node.app import Node
-from node.config import Settings
+from node.config import NodeSettings, Settings
+from node.database import ledger_url, sqlite_url
 from node.sop_classes import IMAGE_CLASSES, TRANSFER_SYNTAXES, UNCOMPRESSED, VERIFICATION
 from tests.fakes import FakeEngine
+from tests.postgres import Postgres
 
 SR = "1.2.840.10008.5.1.4.1.1.88.22"
 
@@ -101,6 +104,26 @@ def pacs() -> Iterator[Pacs]:
 @pytest.fixture
 def engine() -> FakeEngine:
     return FakeEngine()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """Return a PostgreSQL that runs."""
+    server = Postgres()
+    server.start()
+    yield server
+    server.stop("immediate")
+    server.remove()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> sa.URL:
+    """Return where a new ledger is to be: the same tests for both kinds of database."""
+    if request.param == "sqlite":
+        return sqlite_url(tmp_path / "ledger.sqlite")
+    server: Postgres = request.getfixturevalue("postgres")
+    node = NodeSettings.model_validate({"ledger": {"url": server.database()}})
+    return ledger_url(node)
 
 
 def settings_for(root: Path, pacs_port: int, **node: Any) -> Settings:

@@ -30,6 +30,7 @@ from node.admission import Admission
 from node.association import Association, House
 from node.channel import Channel
 from node.config import IntakeSettings, NodeSettings, PeerSettings, StorageSettings
+from node.database import open_ledger, sqlite_url
 from node.file_meta import file_meta
 from node.journal import Journal
 from node.ledger import Ledger
@@ -41,7 +42,7 @@ from node.schema import instance
 from node.server import Connection
 from node.services import Answer, Operation, Request, Service
 from node.spool import Spool
-from node.transactions import open_ledger, reading
+from node.transactions import reading
 from tests import wire
 from tests.fakes import ManualClock
 from tests.films import phantom
@@ -211,7 +212,7 @@ def shooting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Range:
     monkeypatch.setattr("node.channel.hurry", lambda _sock: None)
     spool = Spool(StorageSettings(root=tmp_path, free_min_gb=0, free_min_percent=0))
     spool.prepare()
-    database = open_ledger(spool.ledger_path)
+    database = open_ledger(sqlite_url(spool.root / "ledger.sqlite"))
     chosen = NodeSettings(acse_timeout_s=1, dimse_timeout_s=1, idle_timeout_s=1)
     pacs = PeerSettings(ae_title="PACS", host="127.0.0.1", port=1)
     peers = PeerBook({"pacs": pacs.model_copy(update={"allow": ("echo", "store", "commitment")})})

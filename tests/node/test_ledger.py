@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy.engine import Engine
 
 from node.config import OutboxSettings, StudySettings
+from node.database import open_ledger, sqlite_url
 from node.errors import LedgerError, UnknownName
 from node.journal import Journal
 from node.ledger import Ledger
@@ -27,7 +30,7 @@ from node.records import (
     Verdict,
 )
 from node.studies import State, close_quiet_studies
-from node.transactions import move, open_ledger, writing
+from node.transactions import move, writing
 
 RULE = StudySettings(quiet_s=8, hard_cap_s=120, successor_every_s=0)
 ARRIVAL = Arrival(
@@ -46,8 +49,10 @@ OUTPUT = StoredOutput("9.1", "1.2.840.10008.5.1.4.1.1.88.22", "report", "outputs
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Engine:
-    return open_ledger(tmp_path / "ledger.sqlite")
+def database(url: sa.URL) -> Iterator[Engine]:
+    engine = open_ledger(url)
+    yield engine
+    engine.dispose()
 
 
 @pytest.fixture
@@ -75,8 +80,8 @@ def _states(database: Engine, study_uid: str = "1.2") -> list[str]:
     return [row["state"] for row in Journal(database).study(study_uid)]
 
 
-def test_the_file_is_a_write_ahead_log_with_full_synchronisation(database: Engine) -> None:
-    with database.connect() as connection:
+def test_the_file_is_a_write_ahead_log_with_full_synchronisation(tmp_path: Path) -> None:
+    with open_ledger(sqlite_url(tmp_path / "ledger.sqlite")).connect() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
 
@@ -319,7 +324,7 @@ def test_whatever_happens_every_image_ends_in_a_draft(
     tmp_path_factory: pytest.TempPathFactory, steps: list[str]
 ) -> None:
     """Any order of events, a restart at any point: in the end each image is in a finished draft."""
-    database = open_ledger(tmp_path_factory.mktemp("ledger") / "l.sqlite")
+    database = open_ledger(sqlite_url(tmp_path_factory.mktemp("ledger") / "l.sqlite"))
     ledger, now, num_images, claims = Ledger(database), 0.0, 0, list[Claim]()
     for number, step in enumerate([*steps, "restart", "close", "claim", "finish"]):
         now += 10

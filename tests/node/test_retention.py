@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from node.app import Node
 from node.config import Settings, StorageSettings
+from node.database import open_ledger, sqlite_url
 from node.errors import UnknownName
 from node.ledger import Ledger
 from node.records import Arrival
@@ -22,7 +23,7 @@ from node.removal import Removal
 from node.retention import Retention
 from node.schema import event, instance, output, rejection, study
 from node.studies import State
-from node.transactions import open_ledger, reading, writing
+from node.transactions import reading, writing
 from tests.fakes import FakeEngine, ManualClock
 from tests.films import phantom
 from tests.node.conftest import Pacs, send, settings_for, study_state, wait_for, wait_for_state
@@ -194,7 +195,7 @@ def test_only_ended_studies_ever_go(
     max_gb: float | None,
 ) -> None:
     root, now = tmp_path_factory.mktemp("root"), 100 * DAY
-    engine = open_ledger(root / "ledger.sqlite")
+    engine = open_ledger(sqlite_url(root / "ledger.sqlite"))
     for number, (state, age) in enumerate(made):
         _receive(Ledger(engine), str(number), now - age)
         with writing(engine) as connection:

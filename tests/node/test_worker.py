@@ -8,13 +8,14 @@ import pytest
 
 from node.announcements import Announcements
 from node.config import OutboxSettings, OutputSettings, StorageSettings, StudySettings, WorkSettings
+from node.database import open_ledger, sqlite_url
 from node.errors import StorageError
 from node.journal import Journal
+from node.leases import Leases
 from node.ledger import Ledger
 from node.pipeline import Pipeline
 from node.records import Arrival
 from node.spool import Spool
-from node.transactions import open_ledger
 from node.worker import Closer, Worker
 from tests.fakes import FakeEngine, ManualClock, PlainRenderer
 from tests.films import phantom
@@ -29,13 +30,14 @@ class _Bench:
         self.clock = ManualClock()
         self.spool = Spool(StorageSettings(root=root, free_min_gb=0, free_min_percent=0))
         self.spool.prepare()
-        database = open_ledger(self.spool.ledger_path)
+        database = open_ledger(sqlite_url(self.spool.root / "ledger.sqlite"))
         self.ledger, self.journal = Ledger(database), Journal(database)
         pipeline = Pipeline(FakeEngine(), PlainRenderer(), OutputSettings(), self.spool, self.clock)
         work, outbox = WorkSettings(lease_s=60, max_attempts=2), OutboxSettings()
+        self.leases = Leases(work, self.ledger, self.clock)
         news = Announcements(database, self.clock, lambda: None)
         self.closer = Closer(self.ledger, news, StudySettings(), self.clock, frozenset)
-        self.worker = Worker("w", self.ledger, pipeline, self.clock, work, outbox, {})
+        self.worker = Worker("w", self.ledger, pipeline, self.leases, self.clock, work, outbox, {})
         self.path = self._receive()
 
     def _receive(self) -> Path:
