@@ -6,6 +6,7 @@ import os
 import queue
 import signal
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from types import FrameType
 
@@ -45,6 +46,7 @@ from node.worker import Closer, Worker
 
 _LOG = get_logger("app")
 _STOP_TIMEOUT_S = 30.0
+_SIGNAL_LOOK_S = 1.0
 
 
 class PortTaken(NodeError):
@@ -269,6 +271,14 @@ def run_until_signalled(node: Node) -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, on_signal)
     node.start()
-    while signals.get() == signal.SIGHUP:
-        node.reload()
+    while (came := _next_signal(signals)) in (None, signal.SIGHUP):
+        if came is not None:
+            node.reload()
     node.stop()
+
+
+def _next_signal(signals: queue.SimpleQueue[int]) -> int | None:
+    """Wait for a signal, not for ever: one that another thread was given wakes nobody here."""
+    with suppress(queue.Empty):
+        return signals.get(timeout=_SIGNAL_LOOK_S)
+    return None
