@@ -32,7 +32,6 @@ _FAULTS = (
     BytesLengthException,
     EOFError,
     LookupError,
-    MemoryError,
     NotImplementedError,
     OSError,
     RecursionError,
@@ -42,6 +41,8 @@ _FAULTS = (
     struct.error,
 )
 """What pydicom and its decoders raise on broken input; each becomes a PixelError."""
+
+NO_MEMORY = "the pixels need more memory than decoding may take"
 
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOUR = ("PALETTE COLOR", "RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
@@ -96,6 +97,8 @@ def decode(ds: Dataset) -> StoredFrame:
         _check_bytes(ds)
         frame = pixel_array(ds, raw=True, correct_unused_bits=False)
         return _stored_frame(ds, frame)
+    except MemoryError as error:
+        raise PixelError(NO_MEMORY) from error
     except _FAULTS as error:
         message = f"the pixels ({_encoding(ds)}) cannot be decoded: damaged or not conformant"
         raise PixelError(message) from error

@@ -10,17 +10,16 @@ from contextlib import suppress
 from functools import partial
 from types import FrameType
 
-from node.announced import IAN_CLASS, MPPS_CLASS
 from node.announcements import Announcements
 from node.audit import Auditor, trail_path, whose
 from node.audit_chain import Chain
 from node.audit_events import AuditedEvents
 from node.audit_forward import Forwarder
 from node.clock import Clock, SystemClock
-from node.commitment import SOP_CLASS as STORAGE_COMMITMENT
 from node.commitments import Commitments
 from node.committer import Committer
 from node.config import PeerSettings, Settings
+from node.confined import ConfinedRenderer
 from node.confirmer import Confirmer
 from node.custodian import Custodian
 from node.custody import Custody
@@ -30,6 +29,7 @@ from node.errors import NodeError
 from node.journal import Journal
 from node.ledger import Ledger
 from node.logs import get_logger, say
+from node.offered import services_of
 from node.outbox import Outbox
 from node.peers import PeerBook
 from node.pipeline import Drafter, Pipeline
@@ -37,7 +37,6 @@ from node.receiver import Receiver
 from node.retention import Retention
 from node.scp import Scp
 from node.scu import Scu
-from node.services import Operation, Service
 from node.spool import Spool
 from node.syslog import Repository
 from node.tls import Tls
@@ -113,10 +112,12 @@ class Node:
             self.journal,
             self._clock,
             self._tls,
-            self._services(),
+            services_of(self._committer, self._custodian, self._announcements),
         )
         self._auditor = self._make_auditor() if settings.node.audit.enabled else None
-        self._add_steps(Pipeline(engine, settings.outputs, self._spool, self._clock), scu)
+        self._renderer = ConfinedRenderer(settings.node.work)
+        pipeline = Pipeline(engine, self._renderer, settings.outputs, self._spool, self._clock)
+        self._add_steps(pipeline, scu)
 
     def _make_committer(self, scu: Scu) -> Committer:
         outputs = self.settings.outputs
@@ -139,28 +140,6 @@ class Node:
             self._announcements,
             self._clock,
             self._scp.open_study_uids,
-        )
-
-    def _services(self) -> tuple[Service, ...]:
-        """Return what peers may ask of us beside C-ECHO and C-STORE."""
-        commitment = {
-            Operation.ACTION: self._custodian.on_action,
-            Operation.EVENT_REPORT: self._committer.on_event_report,
-        }
-        return (
-            Service(
-                STORAGE_COMMITMENT,
-                "commitment",
-                frozenset(commitment),
-                lambda request: commitment[request.operation](request),
-            ),
-            Service(
-                MPPS_CLASS,
-                "mpps",
-                frozenset({Operation.CREATE, Operation.SET}),
-                self._announcements.on_mpps,
-            ),
-            Service(IAN_CLASS, "ian", frozenset({Operation.CREATE}), self._announcements.on_ian),
         )
 
     def _add_steps(self, pipeline: Pipeline, scu: Scu) -> None:
@@ -246,6 +225,10 @@ class Node:
         self._dispatch.start()
         say(_LOG, "node.started", ae_title=self.settings.node.ae_title, resumed=resumed)
 
+    def warm_up(self) -> None:
+        """Start now what would otherwise start with the first study."""
+        self._renderer.warm_up()
+
     def reload(self) -> bool:
         """Read certificates and keys again; tell whether they are in use now."""
         return self._tls.reload()
@@ -254,6 +237,7 @@ class Node:
         """Stop listening, let the steps under way end, and give the storage back."""
         self._scp.stop()
         ended = self._dispatch.stop(_STOP_TIMEOUT_S)
+        self._renderer.stop()
         if self._auditor is not None:
             self._auditor.stop()
         self._database.dispose()
@@ -271,6 +255,7 @@ def run_until_signalled(node: Node) -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, on_signal)
     node.start()
+    node.warm_up()
     while (came := _next_signal(signals)) in (None, signal.SIGHUP):
         if came is not None:
             node.reload()

@@ -115,6 +115,8 @@ class WorkSettings(Section):
     sweep_s: Seconds = 0.5
     lease_s: Seconds = 300.0
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 3
+    decode_memory_mb: Annotated[int, Field(ge=512, le=65_536)] = 2048
+    decode_cpu_s: Annotated[int, Field(ge=1, le=3600)] = 20
 
 
 class TlsSettings(Section):

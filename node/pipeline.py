@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from pydicom import dcmread
@@ -12,7 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from engine.errors import PixelError
-from engine.pixels import Transform, render
+from engine.pixels import Transform
 from engine.results import DraftReport, Drawing, Image, Inspection
 from node.clock import Clock, as_datetime
 from node.config import OutputSettings
@@ -59,6 +60,13 @@ class Drafter(Protocol):
         """Draw a synthetic film."""
 
 
+class Renderer(Protocol):
+    """What decodes pixels; `node.confined.ConfinedRenderer` is one."""
+
+    def render(self, path: Path, transform: Transform) -> Image:
+        """Render a stored film."""
+
+
 class StudyRefused(DraftRefused):
     """The study gets no draft."""
 
@@ -94,14 +102,22 @@ class Pipeline:
     ----------
     engine
         The model.
+    renderer
+        Decodes the pixels, apart from us.
     settings
         The `outputs:` section.
     """
 
     def __init__(
-        self, engine: Drafter, settings: OutputSettings, spool: Spool, clock: Clock
+        self,
+        engine: Drafter,
+        renderer: Renderer,
+        settings: OutputSettings,
+        spool: Spool,
+        clock: Clock,
     ) -> None:
         self._engine = engine
+        self._renderer = renderer
         self._settings = settings
         self._spool = spool
         self._clock = clock
@@ -138,9 +154,8 @@ class Pipeline:
         rejected: list[str] = []
         unreadable: list[str] = []
         for facts in choice.candidates:
-            ds = dcmread(facts.path)
             try:
-                image = render(ds, self._engine.transform)
+                image = self._renderer.render(facts.path, self._engine.transform)
             except PixelError as error:
                 unreadable.append(str(error))
                 continue
@@ -148,6 +163,7 @@ class Pipeline:
             inspection = self._engine.inspect(image)
             journey.passed("inspected")
             if inspection.accepted:
+                ds = dcmread(facts.path, stop_before_pixels=True)
                 return _Film(ds, image, inspection)
             rejected.extend(inspection.reasons)
         if rejected:

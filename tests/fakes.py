@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from pathlib import Path
 
 import numpy as np
+from pydicom import dcmread
 
 from engine.errors import EngineError
-from engine.pixels import Transform
+from engine.pixels import Transform, render
 from engine.results import DraftReport, Drawing, Image, Inspection, Provenance
 
 
@@ -50,6 +52,13 @@ class FakeEngine:
 
     def _provenance(self, seed: int | None) -> Provenance:
         return Provenance(self.name, self.version, self.digest, "1", "fake", seed, 1.0)
+
+
+class PlainRenderer:
+    """Renders films in this process: what is tested is not how pixels are kept apart."""
+
+    def render(self, path: Path, transform: Transform) -> Image:
+        return render(dcmread(path), transform)
 
 
 class ManualClock:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from node.app import Node
-from tests.fakes import FakeEngine
+from tests.fakes import FakeEngine, PlainRenderer
 from tests.films import phantom, uid
 from tests.node.conftest import (
     Pacs,
@@ -187,7 +187,9 @@ def _draft_again(node: Node, study_uid: str, ready_at: float) -> None:
     from node.pipeline import Pipeline
     from node.records import Claim
 
-    pipeline = Pipeline(FakeEngine(), node.settings.outputs, node._spool, node._clock)
+    pipeline = Pipeline(
+        FakeEngine(), PlainRenderer(), node.settings.outputs, node._spool, node._clock
+    )
     claim = Claim(study_uid, 1, "key", ready_at, 2, "someone else")
     pipeline.draft_study(claim, node._ledger.instances(study_uid, 1))
 

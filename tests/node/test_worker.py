@@ -16,7 +16,7 @@ from node.records import Arrival
 from node.spool import Spool
 from node.transactions import open_ledger
 from node.worker import Closer, Worker
-from tests.fakes import FakeEngine, ManualClock
+from tests.fakes import FakeEngine, ManualClock, PlainRenderer
 from tests.films import phantom
 
 DS = phantom("worker")
@@ -31,7 +31,7 @@ class _Bench:
         self.spool.prepare()
         database = open_ledger(self.spool.ledger_path)
         self.ledger, self.journal = Ledger(database), Journal(database)
-        pipeline = Pipeline(FakeEngine(), OutputSettings(), self.spool, self.clock)
+        pipeline = Pipeline(FakeEngine(), PlainRenderer(), OutputSettings(), self.spool, self.clock)
         work, outbox = WorkSettings(lease_s=60, max_attempts=2), OutboxSettings()
         news = Announcements(database, self.clock, lambda: None)
         self.closer = Closer(self.ledger, news, StudySettings(), self.clock, frozenset)

@@ -1,0 +1,180 @@
+"""Pixels decoded in processes of their own, with limits (`node.render_child` is their inside)."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from engine.errors import PixelError
+from engine.pixels import Transform
+from engine.results import Image
+from node.config import WorkSettings
+from node.logs import get_logger, say
+from node.render_child import ANSWER
+
+_LOG = get_logger("decoding")
+_MAX_ANSWER_BYTES = 64 * 1024 * 1024
+_WALL_FACTOR = 4
+"""Seconds on the clock for a second of processor time: other work may hold the cores."""
+_MARGIN_S = 10.0
+_DEATHS: Mapping[int, str] = {
+    -signal.SIGXCPU: "it took too long",
+    -signal.SIGKILL: "the system ended it, as it does where memory runs out",
+    -signal.SIGSEGV: "the decoder crashed",
+    -signal.SIGABRT: "the decoder crashed",
+}
+
+
+class _Child:
+    """One process, started at its first film and again after each death."""
+
+    def __init__(self, settings: WorkSettings) -> None:
+        self._settings = settings
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Return the process, started if it does not run."""
+        if self._process is None:
+            settings = self._settings
+            limits = [str(settings.decode_memory_mb), str(settings.decode_cpu_s)]
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "node.render_child", *limits],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                bufsize=0,
+                cwd="/",
+                env={**os.environ, **_ONE_THREAD, "PYTHONPATH": _absolute(sys.path)},
+            )
+        return self._process
+
+    def stop(self) -> int:
+        """End the process; return its exit status, negative for a signal."""
+        process, self._process = self._process, None
+        if process is None:
+            return 0
+        if process.poll() is None:
+            process.kill()
+        status = process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+        return status
+
+    def render(self, path: Path, transform: Transform) -> Image:
+        """Render one film.
+
+        Raises
+        ------
+        PixelError
+            It cannot be decoded, or the process did not survive it.
+        """
+        process = self.start()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        request = {"path": str(path.resolve()), "transform": transform.as_json()}
+        deadline = time.monotonic() + self._settings.decode_cpu_s * _WALL_FACTOR + _MARGIN_S
+        try:
+            process.stdin.write(json.dumps(request).encode() + b"\n")
+            is_image, length = ANSWER.unpack(_read(process.stdout, ANSWER.size, deadline))
+            content = _read(process.stdout, min(length, _MAX_ANSWER_BYTES), deadline)
+        except (OSError, EOFError) as error:
+            raise self._dead(error) from error
+        if not is_image:
+            refusal = json.loads(content)
+            raise PixelError(str(refusal["reason"]), hint=str(refusal["hint"]))
+        return np.frombuffer(content, "<f4").reshape(1, transform.size, transform.size)
+
+    def _dead(self, error: Exception) -> PixelError:
+        """Clear a process away that died or hung; return what to say of its film."""
+        hung = isinstance(error, TimeoutError)
+        if not hung and self._process is not None:
+            self._process.wait(_MARGIN_S)
+        status = self.stop()
+        reason = "it took too long" if hung else _DEATHS.get(status, f"it ended with {status}")
+        say(_LOG, "decoding.stopped", reason=reason)
+        return PixelError(
+            f"the pixels cannot be decoded within the limits: {reason}",
+            hint="raise node.work.decode_cpu_s or decode_memory_mb if the film is right",
+        )
+
+
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+"""A pool of threads would reserve more address space than decoding may take."""
+
+
+def _absolute(places: Sequence[str]) -> str:
+    """Return where modules are looked for, for a process that works in another folder."""
+    return os.pathsep.join(str(Path(place).resolve()) for place in places)
+
+
+def _read(pipe: IO[bytes], num_bytes: int, deadline: float) -> bytes:
+    """Read so many bytes.
+
+    Raises
+    ------
+    TimeoutError
+        They did not come before the deadline.
+    EOFError
+        The process ended first.
+    """
+    content = bytearray()
+    while len(content) < num_bytes:
+        left_s = deadline - time.monotonic()
+        if left_s <= 0 or not select.select([pipe], [], [], left_s)[0]:
+            raise TimeoutError
+        piece = pipe.read(num_bytes - len(content))
+        if not piece:
+            raise EOFError
+        content += piece
+    return bytes(content)
+
+
+class ConfinedRenderer:
+    """Renders films, each in a process that has no other at that time.
+
+    Parameters
+    ----------
+    settings
+        The `node.work` section: a process for each worker, and its limits.
+    """
+
+    def __init__(self, settings: WorkSettings) -> None:
+        self._children = [_Child(settings) for _ in range(settings.num_workers)]
+        self._idle: queue.SimpleQueue[_Child] = queue.SimpleQueue()
+        for child in self._children:
+            self._idle.put(child)
+
+    def warm_up(self) -> None:
+        """Start the processes now, not at the first film; they load while the node goes on."""
+        for child in self._children:
+            child.start()
+
+    def stop(self) -> None:
+        """End the processes."""
+        for child in self._children:
+            child.stop()
+
+    def render(self, path: Path, transform: Transform) -> Image:
+        """Render a stored film: float32 [1, size, size] in [-1, 1].
+
+        Raises
+        ------
+        PixelError
+            It cannot be decoded, or not within the limits; without patient data.
+        """
+        child = self._idle.get()
+        try:
+            return child.render(path, transform)
+        finally:
+            self._idle.put(child)
