@@ -169,10 +169,11 @@ class Node:
         for name in sorted({name for names in destinations.values() for name in names}):
             deliver = partial(self._deliverer.deliver_due, name)
             self._dispatch.add(f"deliver-{name}", self._kicking(deliver))
-            if settings.peers[name].commitment:
+        for name, peer in settings.peers.items():
+            if peer.commitment:
                 self._dispatch.add(f"commit-{name}", partial(self._committer.step, name))
-        for name in (name for name, peer in settings.peers.items() if "commitment" in peer.allow):
-            self._dispatch.add(f"report-{name}", partial(self._custodian.step, name))
+            if "commitment" in peer.allow:
+                self._dispatch.add(f"report-{name}", partial(self._custodian.step, name))
 
     def _make_auditor(self) -> Auditor:
         """Put the audit trail into service, and its way to the repository."""
@@ -214,7 +215,8 @@ class Node:
         self._outbox.recover(now, self.settings.outputs.outbox)
         self._deliverer.park_orphans()
         self._committer.recover(now)
-        self._custody.recover(now)
+        may_ask = [name for name, peer in self.settings.peers.items() if "commitment" in peer.allow]
+        self._custody.recover(now, may_ask)
         if not self.settings.peers:
             say(_LOG, "peers.none", hint="every association will be refused")
         try:
