@@ -165,7 +165,8 @@ class Node:
                 settings.outputs.outbox,
                 destinations,
             )
-            self._dispatch.add(f"worker-{number}", self._kicking(worker.step))
+            limit_s = settings.node.work.lease_s
+            self._dispatch.add(f"worker-{number}", self._kicking(worker.step), limit_s)
         for name in sorted({name for names in destinations.values() for name in names}):
             deliver = partial(self._deliverer.deliver_due, name)
             self._dispatch.add(f"deliver-{name}", self._kicking(deliver))

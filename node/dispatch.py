@@ -7,13 +7,17 @@ kick is a delay and never a loss.
 from __future__ import annotations
 
 import logging
+import math
 import threading
+import time
 from collections.abc import Callable
 from typing import Protocol
 
 from node.logs import brief, get_logger, say
 
 _LOG = get_logger("dispatch")
+_MAX_HANGING = 16
+"""Threads that may be left to themselves before it is the process that is ill."""
 
 Step = Callable[[], bool]
 """One look at the ledger; true where there was work and there may be more."""
@@ -22,7 +26,7 @@ Step = Callable[[], bool]
 class Dispatch(Protocol):
     """Runs steps until it is stopped."""
 
-    def add(self, name: str, step: Step) -> None:
+    def add(self, name: str, step: Step, limit_s: float = math.inf) -> None:
         """Take a step into service; before `start`."""
 
     def start(self) -> None:
@@ -38,10 +42,12 @@ class Dispatch(Protocol):
 class _Loop(threading.Thread):
     """One step, repeated: at once after work, else at a kick or after the sweep time."""
 
-    def __init__(self, name: str, step: Step, sweep_s: float) -> None:
+    def __init__(self, name: str, step: Step, sweep_s: float, limit_s: float = math.inf) -> None:
         super().__init__(name=name, daemon=True)
         self._step = step
         self._sweep_s = sweep_s
+        self._limit_s = limit_s
+        self._began_at = math.inf
         self.wake = threading.Event()
         self.stopping = threading.Event()
 
@@ -54,11 +60,23 @@ class _Loop(threading.Thread):
 
     def _run_step(self) -> bool:
         """Run the step; whatever it raises is logged and the loop lives on."""
+        self._began_at = time.monotonic()
         try:
             return self._step()
         except Exception as error:  # noqa: BLE001  (supervisor loop 1 of 2: it must not die)
             say(_LOG, "step.failed", level=logging.ERROR, step=self.name, reason=brief(error))
             return False
+        finally:
+            self._began_at = math.inf
+
+    def hangs(self) -> bool:
+        """Tell whether the step has been running for longer than it may."""
+        return time.monotonic() - self._began_at > self._limit_s
+
+    def successor(self) -> _Loop:
+        """Return a loop of the same step; this one ends if its step ever does."""
+        self.stopping.set()
+        return _Loop(self.name, self._step, self._sweep_s, self._limit_s)
 
 
 class LocalDispatch:
@@ -72,11 +90,19 @@ class LocalDispatch:
 
     def __init__(self, sweep_s: float) -> None:
         self._sweep_s = sweep_s
-        self._loops: list[_Loop] = []
+        self._num_hanging = 0
+        self._loops = [_Loop("watchdog", self._replace_hanging, sweep_s)]
 
-    def add(self, name: str, step: Step) -> None:
-        """Take a step into service as a thread of its own; before `start`."""
-        self._loops.append(_Loop(name, step, self._sweep_s))
+    def add(self, name: str, step: Step, limit_s: float = math.inf) -> None:
+        """Take a step into service as a thread of its own; before `start`.
+
+        Parameters
+        ----------
+        limit_s
+            Seconds after which a step that does not end is left to itself and another thread
+            goes on in its place: a thread cannot be killed.
+        """
+        self._loops.append(_Loop(name, step, self._sweep_s, limit_s))
 
     def start(self) -> None:
         """Start the threads."""
@@ -88,12 +114,26 @@ class LocalDispatch:
         for loop in self._loops:
             loop.wake.set()
 
+    def _replace_hanging(self) -> bool:
+        """Put another thread in the place of each that hangs, so many times and no more."""
+        for place, loop in enumerate(self._loops):
+            if self._num_hanging == _MAX_HANGING or not loop.hangs():
+                continue
+            self._num_hanging += 1
+            hint = "restart the node" if self._num_hanging == _MAX_HANGING else None
+            say(_LOG, "step.hangs", level=logging.ERROR, step=loop.name, hint=hint)
+            self._loops[place] = loop.successor()
+            self._loops[place].start()
+        return False
+
     def stop(self, timeout_s: float) -> bool:
         """Let every step end, then its thread; tell whether all did in time."""
-        for loop in self._loops:
-            loop.stopping.set()
-        self.kick()
-        for loop in self._loops:
-            if loop.ident is not None:
-                loop.join(timeout_s)
+        watchdog, *others = self._loops
+        for loops in ([watchdog], others):
+            for loop in loops:
+                loop.stopping.set()
+            self.kick()
+            for loop in loops:
+                if loop.ident is not None:
+                    loop.join(timeout_s)
         return not any(loop.is_alive() for loop in self._loops)

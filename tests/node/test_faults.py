@@ -195,3 +195,22 @@ def test_a_model_that_hangs_holds_up_drafts_and_nothing_else(
     engine.may_answer.set()
     for ds in (hanging, late):
         wait_for_state(node, ds, "DONE")
+
+
+def test_a_study_on_which_the_model_hangs_fails_and_the_next_is_drafted(
+    start_node: Start, engine: FakeEngine
+) -> None:
+    engine.may_answer.clear()
+    node, hanging = (
+        start_node(work={"sweep_s": 0.05, "lease_s": 1, "max_attempts": 2}),
+        phantom("1"),
+    )
+    send(node, hanging)
+    wait_for_state(node, hanging, "FAILED")
+    reason = node.journal.study(hanging.StudyInstanceUID)[0]["reason"]
+    assert "2 attempts that did not end" in reason
+    engine.may_answer.set()
+    after = phantom("2")
+    send(node, after)
+    wait_for_state(node, after, "DONE")
+    assert study_state(node, hanging) == ["FAILED"], "what comes too late counts for nothing"
