@@ -7,12 +7,12 @@ import queue
 import signal
 import socket
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from types import FrameType
 
 import sqlalchemy as sa
 
-from node.announced import IAN_CLASS, MPPS_CLASS
 from node.announcements import Announcements
 from node.audit import Auditor, trail_path, whose
 from node.audit_chain import Chain
@@ -20,7 +20,6 @@ from node.audit_events import AuditedEvents
 from node.audit_forward import Forwarder
 from node.carried import CarriedStudies
 from node.clock import Clock, SystemClock
-from node.commitment import SOP_CLASS as STORAGE_COMMITMENT
 from node.commitments import Commitments
 from node.committer import Committer
 from node.config import PeerSettings, Settings
@@ -36,6 +35,7 @@ from node.journal import Journal
 from node.leases import Leases
 from node.ledger import Ledger
 from node.logs import get_logger, say
+from node.offered import services_of
 from node.outbox import Outbox
 from node.peers import PeerBook
 from node.pipeline import Drafter, Pipeline
@@ -43,7 +43,6 @@ from node.receiver import Receiver
 from node.retention import Retention
 from node.scp import Scp
 from node.scu import Scu
-from node.services import Operation, Service
 from node.spool import Spool
 from node.syslog import Repository
 from node.tls import Tls
@@ -51,6 +50,7 @@ from node.worker import Closer, Worker
 
 _LOG = get_logger("app")
 _STOP_TIMEOUT_S = 30.0
+_SIGNAL_LOOK_S = 1.0
 
 
 class PortTaken(NodeError):
@@ -123,7 +123,7 @@ class Node:
             self.journal,
             self._clock,
             self._tls,
-            self._services(),
+            services_of(self._committer, self._custodian, self._announcements),
         )
         audits = settings.node.audit.enabled and "deliver" in settings.node.roles
         self._auditor = self._make_auditor() if audits else None
@@ -153,28 +153,6 @@ class Node:
             self._scp.open_study_uids,
         )
 
-    def _services(self) -> tuple[Service, ...]:
-        """Return what peers may ask of us beside C-ECHO and C-STORE."""
-        commitment = {
-            Operation.ACTION: self._custodian.on_action,
-            Operation.EVENT_REPORT: self._committer.on_event_report,
-        }
-        return (
-            Service(
-                STORAGE_COMMITMENT,
-                "commitment",
-                frozenset(commitment),
-                lambda request: commitment[request.operation](request),
-            ),
-            Service(
-                MPPS_CLASS,
-                "mpps",
-                frozenset({Operation.CREATE, Operation.SET}),
-                self._announcements.on_mpps,
-            ),
-            Service(IAN_CLASS, "ian", frozenset({Operation.CREATE}), self._announcements.on_ian),
-        )
-
     def _make_dispatch(self, url: sa.URL) -> Dispatch:
         work = self.settings.node.work
         if work.dispatch == "local":
@@ -188,7 +166,7 @@ class Node:
         """Return the steps that bring something to a peer: one of a kind at a time."""
         peers = self.settings.peers
         receiving = sorted({name for names in destinations_of(peers).values() for name in names})
-        asked = [name for name in receiving if peers[name].commitment]
+        asked = [name for name, peer in peers.items() if peer.commitment]
         asking = [name for name, peer in peers.items() if "commitment" in peer.allow]
         return {
             **{f"deliver-{name}": partial(self._deliver, name) for name in receiving},
@@ -244,7 +222,8 @@ class Node:
             )
             for number in range(settings.node.work.num_workers)
         ]
-        self._dispatch.share("draft", [self._kicking(worker.step) for worker in workers])
+        steps = [self._kicking(worker.step) for worker in workers]
+        self._dispatch.share("draft", steps, settings.node.work.draft_timeout_s)
 
     def _add_delivery(self, scu: Scu) -> None:
         """Put what calls peers, audits and clears away into service."""
@@ -309,7 +288,8 @@ class Node:
         resumed = self._ledger.recover(now)
         self._outbox.recover(now, self.settings.outputs.outbox)
         self._committer.recover(now)
-        self._custody.recover(now)
+        may_ask = [name for name, peer in self.settings.peers.items() if "commitment" in peer.allow]
+        self._custody.recover(now, may_ask)
         return resumed
 
     def warm_up(self) -> None:
@@ -344,6 +324,14 @@ def run_until_signalled(node: Node) -> None:
         signal.signal(number, on_signal)
     node.start()
     node.warm_up()
-    while signals.get() == signal.SIGHUP:
-        node.reload()
+    while (came := _next_signal(signals)) in (None, signal.SIGHUP):
+        if came is not None:
+            node.reload()
     node.stop()
+
+
+def _next_signal(signals: queue.SimpleQueue[int]) -> int | None:
+    """Wait for a signal, not for ever: one that another thread was given wakes nobody here."""
+    with suppress(queue.Empty):
+        return signals.get(timeout=_SIGNAL_LOOK_S)
+    return None

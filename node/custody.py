@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,12 +91,14 @@ class Custody:
         with writing(self._engine) as connection:
             connection.execute(custody.update().where(*_at(place), is_latest).values(values))
 
-    def recover(self, now: float) -> None:
-        """Report at once on what an earlier run, or an earlier clock, left for later."""
+    def recover(self, now: float, peers: Collection[str]) -> None:
+        """Report at once on what an earlier run left, to peers that may still ask."""
+        is_open = custody.c.answered_at.is_(None)
+        is_elsewhere = custody.c.peer.not_in(list(peers))
+        gone = {"answered_at": now, "reason": "the peer may no longer ask"}
         with writing(self._engine) as connection:
-            connection.execute(
-                custody.update().where(custody.c.answered_at.is_(None)).values(next_at=now)
-            )
+            connection.execute(custody.update().where(is_open, is_elsewhere).values(gone))
+            connection.execute(custody.update().where(is_open).values(next_at=now))
 
     def report_on(self, transaction: Transaction) -> Report:
         """Return which objects of a request are held now, and why the others are not.

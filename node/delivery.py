@@ -110,9 +110,11 @@ class Deliverer:
         return bool(due)
 
     def park_orphans(self) -> None:
-        """Park what is due at peers that the configuration no longer names."""
-        for item in self._outbox.pending_elsewhere(self._peers):
-            self._settle(item, Verdict(DeliveryStatus.PARKED, "no such peer in the configuration"))
+        """Park what is due at peers to which the configuration sends nothing any more."""
+        for item in self._outbox.pending_elsewhere([n for n, p in self._peers.items() if p.send]):
+            is_known = item.destination in self._peers
+            reason = "the peer has no `send`" if is_known else "no such peer"
+            self._settle(item, Verdict(DeliveryStatus.PARKED, f"{reason} in the configuration"))
 
     def _load(self, item: Delivery) -> Dataset | None:
         """Read an object; one that may not leave is parked instead."""

@@ -7,13 +7,17 @@ kick is a delay and never a loss.
 from __future__ import annotations
 
 import logging
+import math
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from node.logs import brief, get_logger, say
 
 _LOG = get_logger("dispatch")
+_MAX_HANGING = 16
+"""Threads that may be left to themselves before it is the process that is ill."""
 
 Step = Callable[[], bool]
 """One look at the ledger; true where there was work and there may be more."""
@@ -22,10 +26,10 @@ Step = Callable[[], bool]
 class Dispatch(Protocol):
     """Runs steps until it is stopped."""
 
-    def add(self, name: str, step: Step) -> None:
+    def add(self, name: str, step: Step, limit_s: float = math.inf) -> None:
         """Take a step into service; before `start`."""
 
-    def share(self, queue_name: str, steps: Sequence[Step]) -> None:
+    def share(self, queue_name: str, steps: Sequence[Step], limit_s: float = math.inf) -> None:
         """Take steps into service that any process on the ledger may run; before `start`."""
 
     def start(self) -> None:
@@ -50,10 +54,12 @@ def run_step(name: str, step: Step) -> bool:
 class _Loop(threading.Thread):
     """One step, repeated: at once after work, else at a kick or after the sweep time."""
 
-    def __init__(self, name: str, step: Step, sweep_s: float) -> None:
+    def __init__(self, name: str, step: Step, sweep_s: float, limit_s: float = math.inf) -> None:
         super().__init__(name=name, daemon=True)
         self._step = step
         self._sweep_s = sweep_s
+        self._limit_s = limit_s
+        self._began_at = math.inf
         self.wake = threading.Event()
         self.stopping = threading.Event()
 
@@ -61,8 +67,25 @@ class _Loop(threading.Thread):
         """Run until stopped."""
         while not self.stopping.is_set():
             self.wake.clear()
-            if not run_step(self.name, self._step):
+            if not self._run_step():
                 self.wake.wait(self._sweep_s)
+
+    def _run_step(self) -> bool:
+        """Run the step, and note since when."""
+        self._began_at = time.monotonic()
+        try:
+            return run_step(self.name, self._step)
+        finally:
+            self._began_at = math.inf
+
+    def hangs(self) -> bool:
+        """Tell whether the step has been running for longer than it may."""
+        return time.monotonic() - self._began_at > self._limit_s
+
+    def successor(self) -> _Loop:
+        """Return a loop of the same step; this one ends if its step ever does."""
+        self.stopping.set()
+        return _Loop(self.name, self._step, self._sweep_s, self._limit_s)
 
 
 class LocalDispatch:
@@ -76,16 +99,24 @@ class LocalDispatch:
 
     def __init__(self, sweep_s: float) -> None:
         self._sweep_s = sweep_s
-        self._loops: list[_Loop] = []
+        self._num_hanging = 0
+        self._loops = [_Loop("watchdog", self._replace_hanging, sweep_s)]
 
-    def add(self, name: str, step: Step) -> None:
-        """Take a step into service as a thread of its own; before `start`."""
-        self._loops.append(_Loop(name, step, self._sweep_s))
+    def add(self, name: str, step: Step, limit_s: float = math.inf) -> None:
+        """Take a step into service as a thread of its own; before `start`.
 
-    def share(self, queue_name: str, steps: Sequence[Step]) -> None:
+        Parameters
+        ----------
+        limit_s
+            Seconds after which a step that does not end is left to itself and another thread
+            goes on in its place: a thread cannot be killed.
+        """
+        self._loops.append(_Loop(name, step, self._sweep_s, limit_s))
+
+    def share(self, queue_name: str, steps: Sequence[Step], limit_s: float = math.inf) -> None:
         """Take steps into service, each as a thread of its own: there is no other process."""
         for number, step in enumerate(steps):
-            self.add(f"{queue_name}-{number}" if len(steps) > 1 else queue_name, step)
+            self.add(f"{queue_name}-{number}" if len(steps) > 1 else queue_name, step, limit_s)
 
     def start(self) -> None:
         """Start the threads."""
@@ -97,12 +128,26 @@ class LocalDispatch:
         for loop in self._loops:
             loop.wake.set()
 
+    def _replace_hanging(self) -> bool:
+        """Put another thread in the place of each that hangs, so many times and no more."""
+        for place, loop in enumerate(self._loops):
+            if self._num_hanging == _MAX_HANGING or not loop.hangs():
+                continue
+            self._num_hanging += 1
+            hint = "restart the node" if self._num_hanging == _MAX_HANGING else None
+            say(_LOG, "step.hangs", level=logging.ERROR, step=loop.name, hint=hint)
+            self._loops[place] = loop.successor()
+            self._loops[place].start()
+        return False
+
     def stop(self, timeout_s: float) -> bool:
         """Let every step end, then its thread; tell whether all did in time."""
-        for loop in self._loops:
-            loop.stopping.set()
-        self.kick()
-        for loop in self._loops:
-            if loop.ident is not None:
-                loop.join(timeout_s)
+        watchdog, *others = self._loops
+        for loops in ([watchdog], others):
+            for loop in loops:
+                loop.stopping.set()
+            self.kick()
+            for loop in loops:
+                if loop.ident is not None:
+                    loop.join(timeout_s)
         return not any(loop.is_alive() for loop in self._loops)

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import queue
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
@@ -49,25 +51,31 @@ class JobDispatch:
         self._queues = queues
         self._conninfo = _conninfo(url)
         self._own, self._sweeper = LocalDispatch(sweep_s), LocalDispatch(_SWEEP_JOBS_S)
-        self._steps: dict[str, queue.SimpleQueue[Step]] = {}
-        self._counts: dict[str, int] = {}
+        self._shared: dict[str, _Shared] = {}
         self._defer = procrastinate.App(
             connector=procrastinate.SyncPsycopgConnector(conninfo=self._conninfo)
         )
-        self._runner = _Runner(self._conninfo, self._steps, self._counts)
+        self._runner = _Runner(self._conninfo, self._shared)
         self._sweeper.add("jobs-sweep", self._sweep)
+        self._sweeper.add("jobs-watchdog", self._watch)
 
-    def add(self, name: str, step: Step) -> None:
+    def add(self, name: str, step: Step, limit_s: float = math.inf) -> None:
         """Take a step of this process into service, as a thread of its own; before `start`."""
-        self._own.add(name, step)
+        self._own.add(name, step, limit_s)
 
-    def share(self, queue_name: str, steps: Sequence[Step]) -> None:
-        """Take steps into service that any process may run; before `start`."""
-        idle: queue.SimpleQueue[Step] = queue.SimpleQueue()
+    def share(self, queue_name: str, steps: Sequence[Step], limit_s: float = math.inf) -> None:
+        """Take steps into service that any process may run; before `start`.
+
+        Parameters
+        ----------
+        limit_s
+            Seconds after which a step that does not end is called hanging. It keeps its place in
+            this process; what it held is taken up by another when its lease is over.
+        """
+        shared = _Shared(queue_name, limit_s, len(steps))
         for step in steps:
-            idle.put(step)
-        self._steps[queue_name] = idle
-        self._counts[queue_name] = len(steps)
+            shared.idle.put(step)
+        self._shared[queue_name] = shared
 
     def start(self) -> None:
         """Make procrastinate's tables where they are missing, then begin."""
@@ -91,6 +99,12 @@ class JobDispatch:
                 task.defer()
         return False
 
+    def _watch(self) -> bool:
+        """Say once of each step that hangs that it does."""
+        for shared in self._shared.values():
+            shared.watch()
+        return False
+
     def stop(self, timeout_s: float) -> bool:
         """Finish the steps under way; tell whether all ended in time."""
         ended = self._sweeper.stop(timeout_s) and self._own.stop(timeout_s)
@@ -100,26 +114,55 @@ class JobDispatch:
         return ended
 
 
+class _Shared:
+    """The steps of this process that stand behind one queue."""
+
+    def __init__(self, name: str, limit_s: float, num_steps: int) -> None:
+        self.name = name
+        self.num_steps = num_steps
+        self.idle: queue.SimpleQueue[Step] = queue.SimpleQueue()
+        self._limit_s = limit_s
+        self._began: dict[int, float] = {}
+
+    def run(self, stopping: threading.Event) -> None:
+        """Run a step until there is nothing more to do; in a thread of procrastinate's."""
+        step, thread = self.idle.get(), threading.get_ident()
+        try:
+            while not stopping.is_set():
+                self._began[thread] = time.monotonic()
+                if not run_step(self.name, step):
+                    return
+        finally:
+            self._began.pop(thread, None)
+            self.idle.put(step)
+
+    def watch(self) -> None:
+        """Say of a step that has been running for too long that it hangs."""
+        for thread, began_at in list(self._began.items()):
+            if time.monotonic() - began_at > self._limit_s:
+                self._began.pop(thread, None)
+                hint = "restart this process; another has taken over its study"
+                say(_LOG, "step.hangs", level=logging.ERROR, step=self.name, hint=hint)
+
+
 class _Runner(threading.Thread):
     """Takes jobs, on an event loop of its own; takes up again when the database was away."""
 
     def __init__(
         self,
         conninfo: str,
-        steps: dict[str, queue.SimpleQueue[Step]],
-        counts: dict[str, int],
+        shared: dict[str, _Shared],
     ) -> None:
         super().__init__(name="jobs", daemon=True)
         self._conninfo = conninfo
-        self._steps = steps
-        self._counts = counts
+        self._shared = shared
         self._stopping = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
 
     def run(self) -> None:
         """Run until stopped."""
-        if self._steps:
+        if self._shared:
             asyncio.run(self._main())
 
     async def _main(self) -> None:
@@ -139,7 +182,7 @@ class _Runner(threading.Thread):
 
         @app.task(name=_TASK, pass_context=True)
         def look(context: procrastinate.JobContext) -> None:
-            self._look(str(context.job.queue))
+            self._shared[str(context.job.queue)].run(self._stopping)
 
         async with app.open_async():
             await asyncio.gather(
@@ -147,26 +190,17 @@ class _Runner(threading.Thread):
                     app.run_worker_async(
                         queues=[name],
                         name=name,
-                        concurrency=self._counts[name],
+                        concurrency=shared.num_steps,
                         install_signal_handlers=False,
                         delete_jobs="always",
                         shutdown_graceful_timeout=1,
                         update_heartbeat_interval=_STALLED_S / 4,
                         stalled_worker_timeout=_STALLED_S,
                     )
-                    for name in self._steps
+                    for name, shared in self._shared.items()
                 ),
                 _reap(app),
             )
-
-    def _look(self, queue_name: str) -> None:
-        """Run a step until there is nothing more to do; in a thread of procrastinate's."""
-        step = self._steps[queue_name].get()
-        try:
-            while not self._stopping.is_set() and run_step(queue_name, step):
-                pass
-        finally:
-            self._steps[queue_name].put(step)
 
     def stop(self, timeout_s: float) -> bool:
         """Take no more jobs; tell whether those under way ended in time."""

@@ -138,7 +138,7 @@ class Outbox:
                 settle_study(connection, item.study_uid, item.generation, now)
 
     def pending_elsewhere(self, destinations: Collection[str]) -> tuple[Delivery, ...]:
-        """Return pending deliveries to peers that the configuration no longer names."""
+        """Return pending deliveries to others than these peers."""
         query = (
             sa.select(delivery.c.destination)
             .distinct()

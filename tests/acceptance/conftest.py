@@ -59,8 +59,8 @@ def start_node(tmp_path: Path) -> Iterator[Callable[..., NodeProcess]]:
     """Return a function that starts `cxr-node run`; its log is printed when a test fails."""
     nodes: list[NodeProcess] = []
 
-    def start(settings: Mapping[str, Any], **environment: str) -> NodeProcess:
-        node = NodeProcess(tmp_path / f"node{len(nodes)}", settings, **environment)
+    def start(settings: Mapping[str, Any], **options: Any) -> NodeProcess:
+        node = NodeProcess(tmp_path / f"node{len(nodes)}", settings, **options)
         nodes.append(node)
         node.start()
         return node

@@ -56,7 +56,15 @@ def listens(port: int) -> bool:
 class NodeProcess:
     """`cxr-node run` in a process of its own."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any], **environment: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: Mapping[str, Any],
+        *,
+        command: Sequence[str] = COMMAND,
+        **environment: str,
+    ) -> None:
+        self.command = command
         self.folder = folder
         self.folder.mkdir(parents=True, exist_ok=True)
         self.port = int(settings["node"]["port"])
@@ -71,7 +79,7 @@ class NodeProcess:
         """Start the node and wait until it listens."""
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [*COMMAND, "run", "-c", str(self.config)],
+                [*self.command, "run", "-c", str(self.config)],
                 stderr=log,
                 stdout=log,
                 cwd=ROOT,

@@ -1,147 +1,143 @@
-"""kill -9 at random points while images are sent: nothing acknowledged is lost or doubled."""
+"""kill -9 at every stage of the journey: nothing acknowledged is lost, nothing comes twice.
+
+CXR_KILLS says how often (200 for a long run), CXR_TEST_SEED repeats one.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import random
-import threading
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
-from pynetdicom import AE, evt
-from pynetdicom.events import Event
 
-from node.sop_classes import IMAGE_CLASSES
 from tests import films
-from tests.acceptance.peers import NodeProcess, free_port, node_settings, peer, wait_for
+from tests.acceptance.killing import (
+    ForgetfulPacs,
+    Killer,
+    Sender,
+    num_whole_files,
+    wait_for_the_end,
+)
+from tests.acceptance.peers import NodeProcess, free_port, node_settings, peer
 
-NUM_INSTANCES = 50
-NUM_STUDIES = 10
-NUM_KILLS = 20
-_REPORT = "1.2.840.10008.5.1.4.1.1.88.22"
-
-
-class CountingPacs:
-    """A PACS that counts: for each SOP Instance UID, the different contents that it was sent."""
-
-    def __init__(self) -> None:
-        self.port = free_port()
-        self.contents: dict[str, set[str]] = defaultdict(set)
-        ae = AE("PACS")
-        ae.add_supported_context(_REPORT)
-        self._server: Any = ae.start_server(
-            ("127.0.0.1", self.port),
-            block=False,
-            evt_handlers=[(evt.EVT_C_STORE, self.on_c_store)],
-        )
-
-    def on_c_store(self, event: Event) -> int:
-        ds = event.dataset
-        self.contents[ds.SOPInstanceUID].add(hashlib.sha256(event.encoded_dataset()).hexdigest())
-        return 0x0000
-
-    def stop(self) -> None:
-        self._server.shutdown()
-
-
-class Sender(threading.Thread):
-    """A modality that sends every image until it is acknowledged, at a leisurely pace."""
-
-    def __init__(self, port: int, objects: list[Dataset], chance: random.Random) -> None:
-        super().__init__()
-        self._port = port
-        self._waiting = objects
-        self._chance = chance
-        self.num_attempts = 0
-
-    def run(self) -> None:
-        while self._waiting:
-            time.sleep(self._chance.uniform(0.0, 0.5))
-            self.num_attempts += 1
-            if self._send(self._waiting[0]):
-                self._waiting.pop(0)
-
-    def _send(self, ds: Dataset) -> bool:
-        ae = AE("PACS")
-        for sop_class_uid in IMAGE_CLASSES:
-            ae.add_requested_context(sop_class_uid)
-        ae.acse_timeout = ae.dimse_timeout = ae.connection_timeout = 5
-        assoc = ae.associate("127.0.0.1", self._port, ae_title="CXRDRAFT")
-        if not assoc.is_established:
-            return False
-        try:
-            answer = assoc.send_c_store(ds)
-            return "Status" in answer and answer.Status == 0x0000
-        except RuntimeError:
-            return False
-        finally:
-            assoc.release()
+NUM_KILLS = int(os.environ.get("CXR_KILLS", "20"))
+NUM_KILLS_WITH_MODEL = 5
+_IMAGES_PER_STUDY = 3
+_QUIET_S = 1.0
+STAND_IN = [sys.executable, "-m", "tests.acceptance.stand_in_node"]
 
 
 @pytest.fixture
-def pacs() -> Iterator[CountingPacs]:
-    server = CountingPacs()
+def chance() -> random.Random:
+    seed = int(os.environ.get("CXR_TEST_SEED", random.SystemRandom().randrange(10**6)))
+    print(f"seed: {seed} (set CXR_TEST_SEED to repeat)")
+    return random.Random(seed)
+
+
+@pytest.fixture
+def pacs(chance: random.Random) -> Iterator[ForgetfulPacs]:
+    server = ForgetfulPacs(chance, forgets=0.1)
     yield server
     server.stop()
 
 
-def _instances(chosen: list[films.Film]) -> list[Dataset]:
-    """Return films of a few studies, each instance with a UID of its own."""
-    per_study = NUM_INSTANCES // NUM_STUDIES
-    made = [films.dicom(film, size=512) for film in chosen for _ in range(per_study)]
-    for number, ds in enumerate(made):
-        ds.SOPInstanceUID = films.uid("kill", number)
-        ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
-    return made
+def _settings(folder: Path, pacs: ForgetfulPacs) -> dict[str, object]:
+    allow = ["echo", "store", "commitment"]
+    asked = peer("PACS", pacs.port, ["report"]) | {"commitment": True, "allow": allow}
+    commitment = {"wait_s": 1.0, "report_timeout_s": 2.0, "max_resends": 100}
+    settings = node_settings(folder, free_port(), {"pacs": asked}, commitment=commitment)
+    settings["node"]["work"]["max_attempts"] = 100
+    settings["node"]["study"]["quiet_s"] = _QUIET_S
+    return dict(settings)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(60 + 40 * NUM_KILLS)
+def test_nothing_is_lost_or_doubled_at_any_stage(
+    tmp_path: Path,
+    pacs: ForgetfulPacs,
+    chance: random.Random,
+    start_node: Callable[..., NodeProcess],
+) -> None:
+    num_studies = max(6, NUM_KILLS)
+    objects = [
+        films.phantom(f"kill {number}", SOPInstanceUID=films.uid("kill", f"{number} {view}"))
+        for number in range(num_studies)
+        for view in range(_IMAGES_PER_STUDY)
+    ]
+    node = start_node(_settings(tmp_path, pacs), command=STAND_IN)
+    _kill_and_check(node, pacs, objects, chance, NUM_KILLS)
 
 
 @films.needs_films
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_no_acknowledged_image_is_lost_and_no_report_doubled(
+def test_nothing_is_lost_or_doubled_with_the_model(
     tmp_path: Path,
-    pacs: CountingPacs,
+    pacs: ForgetfulPacs,
+    chance: random.Random,
     start_node: Callable[..., NodeProcess],
     good_films: list[films.Film],
 ) -> None:
-    seed = int(os.environ.get("CXR_TEST_SEED", random.SystemRandom().randrange(10**6)))
-    print(f"seed: {seed} (set CXR_TEST_SEED to repeat)")
-    chance = random.Random(seed)
-    settings = node_settings(tmp_path, free_port(), {"pacs": peer("PACS", pacs.port, ["report"])})
-    settings["node"]["work"]["max_attempts"] = 100
-    objects = _instances(good_films[:NUM_STUDIES])
+    objects = [
+        films.dicom(film, size=512)
+        for film in good_films[:NUM_KILLS_WITH_MODEL]
+        for _ in range(_IMAGES_PER_STUDY)
+    ]
+    for number, ds in enumerate(objects):
+        ds.SOPInstanceUID = films.uid("kill", number)
+        ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
+    node = start_node(_settings(tmp_path, pacs))
+    _kill_and_check(node, pacs, objects, chance, NUM_KILLS_WITH_MODEL)
+
+
+def _kill_and_check(
+    node: NodeProcess,
+    pacs: ForgetfulPacs,
+    objects: list[Dataset],
+    chance: random.Random,
+    num_kills: int,
+) -> None:
+    """Send objects through a node that is killed again and again, then count."""
     by_study: dict[str, set[str]] = defaultdict(set)
     for ds in objects:
         by_study[ds.StudyInstanceUID].add(ds.SOPInstanceUID)
-    node = start_node(settings)
-    sender = Sender(node.port, objects, chance)
+    sender, killer = Sender(node.port, objects, chance), Killer(node, chance)
+    pacs.reached = sender.reached = killer.reached
     sender.start()
-    for _ in range(NUM_KILLS):
-        time.sleep(chance.uniform(0.0, 1.5))
-        node.kill()
-        node.start()
-    sender.join(200)
+    for _ in range(num_kills):
+        killer.kill_once()
+    killer.close()
+    sender.join(300)
     assert not sender.is_alive(), "the sender is not through"
-    wait_for(lambda: set(node.states().values()) == {"DONE"}, 300, "every study to be done")
-    time.sleep(1.5)  # a quiet time: nothing more may follow
+    wait_for_the_end(node, len(by_study), 300)
+    time.sleep(1.5 * _QUIET_S)  # nothing more may follow
     assert set(node.states()) == set(by_study)
-    print(f"{NUM_KILLS} kills, {sender.num_attempts} attempts for {NUM_INSTANCES} instances")
+    assert num_whole_files(node) == len(sender.acknowledged) == len(objects)
+    expected = _reports_of(node, by_study)
+    assert set(pacs.contents) == expected, "an object too many or too few"
+    assert pacs.kept == expected, "something is not at the PACS any more"
+    assert all(len(contents) == 1 for contents in pacs.contents.values()), "other bytes on retry"
+    print(
+        f"kills: {dict(killer.kills)}; {sender.num_attempts} attempts for {len(objects)} images; "
+        f"{len(expected)} reports for {len(by_study)} studies, {pacs.num_forgotten} times forgotten"
+    )
 
-    expected = set()
+
+def _reports_of(node: NodeProcess, by_study: dict[str, set[str]]) -> set[str]:
+    """Return the reports that the ledger calls committed: one for each generation."""
+    reports = set()
     for study_uid, sent in by_study.items():
         generations = node.journal.study(study_uid)
-        last = generations[-1]
-        assert last["num_images"] == len(sent)
+        assert generations[-1]["num_images"] == len(sent)
         for generation in generations:
             (output,) = generation["outputs"]
-            assert output["status"] == "sent"
-            expected.add(output["sop_instance_uid"])
-    assert set(pacs.contents) == expected, "an object too many or too few"
-    assert all(len(contents) == 1 for contents in pacs.contents.values()), "other bytes on retry"
-    print(f"{len(expected)} reports for {len(by_study)} studies, each one object at the PACS")
+            assert output["status"] == "committed"
+            reports.add(output["sop_instance_uid"])
+    return reports

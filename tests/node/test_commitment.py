@@ -205,6 +205,22 @@ def test_a_node_that_was_down_when_the_report_came_asks_again(
     wait_for_state(again, ds, "DONE")
 
 
+def test_a_peer_that_is_sent_nothing_any_more_still_answers_for_what_it_was_sent(
+    start_node: Start, pacs: CommittingPacs, tmp_path: Path
+) -> None:
+    pacs.reports = False
+    settings = _settings(tmp_path, pacs, wait_s=0.0)
+    node, ds = start_node(settings), phantom("no send")
+    send(node, ds)
+    _asked(pacs, 1)
+    node.stop()
+    pacs.reports = True
+    silent = settings.peers["pacs"].model_copy(update={"send": ()})
+    settings = _settings(tmp_path, pacs)
+    again = start_node(settings.model_copy(update={"peers": {"pacs": silent}}))
+    wait_for_state(again, ds, "DONE")
+
+
 def test_a_peer_that_is_no_longer_asked_ends_the_wait(
     start_node: Start, pacs: CommittingPacs, tmp_path: Path
 ) -> None:

@@ -169,6 +169,17 @@ def test_a_report_that_nobody_takes_is_given_up_with_its_reason(
     assert "cannot connect" in _row(node).reason
 
 
+def test_a_sender_that_may_no_longer_ask_is_told_nothing(
+    start_node: Start, pacs: ReportedPacs, tmp_path: Path
+) -> None:
+    pacs.stop()
+    node = start_node(_settings(tmp_path, pacs))
+    _ask(node, Transaction("1.2.3", (Reference(CR, "1.2"),)))
+    node.stop()
+    again = start_node(settings_for(tmp_path / "root", pacs.port))
+    assert "no longer" in _row(again).reason
+
+
 def _row(node: Node) -> Any:
     with reading(node._database) as connection:
         return connection.execute(sa.select(custody)).one()

@@ -215,3 +215,17 @@ def test_a_peer_that_left_the_configuration_gets_nothing_more(
     again = start_node(node.settings.model_copy(update={"peers": renamed}))
     wait_for_state(again, ds, "FAILED")
     assert associate(again).is_established
+
+
+def test_a_peer_that_is_sent_nothing_any_more_holds_no_study_open(
+    start_node: Start, pacs: Pacs
+) -> None:
+    pacs.stop()
+    node, ds = start_node(), phantom("no send")
+    send(node, ds)
+    wait_for(lambda: any(row["attempts"] for row in _deliveries(node, ds)))
+    node.stop()
+    silent = node.settings.peers["pacs"].model_copy(update={"send": ()})
+    again = start_node(node.settings.model_copy(update={"peers": {"pacs": silent}}))
+    wait_for_state(again, ds, "FAILED")
+    assert "has no `send`" in again.journal.study(ds.StudyInstanceUID)[0]["reason"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 from node.dispatch import LocalDispatch
 from tests.node.conftest import wait_for
@@ -55,5 +56,41 @@ def test_a_step_under_way_is_let_end() -> None:
     dispatch.start()
     begun.wait(5)
     assert not dispatch.stop(0.05)
+    may_end.set()
+    assert dispatch.stop(5)
+
+
+def test_a_step_that_hangs_is_gone_on_with_by_another_thread() -> None:
+    begun, may_end, ran = threading.Event(), threading.Event(), threading.Event()
+
+    def step() -> bool:
+        if not begun.is_set():
+            begun.set()
+            may_end.wait(20)
+        else:
+            ran.set()
+        return False
+
+    dispatch = LocalDispatch(sweep_s=0.01)
+    dispatch.add("hanging", step, limit_s=0.1)
+    dispatch.start()
+    assert ran.wait(5)
+    assert dispatch.stop(5), "what hangs is not waited for"
+    may_end.set()
+
+
+def test_a_step_that_always_hangs_is_given_up_at_last() -> None:
+    begun, may_end = [], threading.Event()
+
+    def step() -> bool:
+        begun.append(1)
+        return not may_end.wait(20)
+
+    dispatch = LocalDispatch(sweep_s=0.01)
+    dispatch.add("hanging", step, limit_s=0.01)
+    dispatch.start()
+    wait_for(lambda: len(begun) == 17)
+    time.sleep(0.2)
+    assert len(begun) == 17
     may_end.set()
     assert dispatch.stop(5)

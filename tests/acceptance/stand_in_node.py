@@ -1,0 +1,34 @@
+"""`cxr-node run` with a stand-in for the model: quick to start again, and again.
+
+`python -m tests.acceptance.stand_in_node run -c CONFIG`
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from engine.results import DraftReport, Image
+from node import logs
+from node.app import Node, run_until_signalled
+from node.config_file import load_settings
+from tests.fakes import FakeEngine
+
+_REPORT_S = 0.2
+
+
+class SlowEngine(FakeEngine):
+    """Takes a moment for a report, in which it can be killed."""
+
+    def report(self, image: Image) -> DraftReport:
+        time.sleep(_REPORT_S)
+        return super().report(image)
+
+
+if __name__ == "__main__":
+    settings = load_settings(Path(sys.argv[-1]), os.environ)
+    logs.set_up(settings.node.log_level)
+    logs.guard_crashes()
+    run_until_signalled(Node(settings, SlowEngine()))
