@@ -12,6 +12,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import Progress
 from rich.table import Table
 
 from engine.errors import CxrError
@@ -73,6 +74,9 @@ def _parser(*, with_demo: bool) -> argparse.ArgumentParser:
     status.add_argument("study", metavar="STUDY", nargs="?", help="Study Instance UID or log key")
     replay = verbs.add_parser("replay", parents=[common], help="draft a study again")
     replay.add_argument("study", metavar="STUDY", help="Study Instance UID or log key")
+    verbs.add_parser(
+        "migrate", parents=[common], help="move the ledger from its file to node.ledger.url"
+    )
     audit = verbs.add_parser(
         "audit", parents=[common, machine], help="verify the audit trail, line by line"
     )
@@ -168,6 +172,22 @@ def _journal(settings: Settings) -> tuple[Journal, Ledger]:
         raise UnknownName(f"no node has run here yet: {path} is missing")
     database = open_ledger(ledger_url(settings.node))
     return Journal(database), Ledger(database)
+
+
+def _migrate(options: argparse.Namespace) -> int:
+    """Move the ledger to PostgreSQL."""
+    from node.migration import MIGRATED, migrate
+
+    settings = _settings(options)
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=None)
+        counts = migrate(
+            settings.node,
+            lambda table, num_rows: progress.update(task, description=f"{table}: {num_rows}"),
+        )
+    rows = ", ".join(f"{number} in {name}" for name, number in counts.items() if number)
+    print(f"moved: {rows or 'an empty ledger'}; the file is kept as {MIGRATED}")
+    return 0
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -294,6 +314,7 @@ _VERBS: dict[str, Verb] = {
     "echo": _echo,
     "status": _status,
     "replay": _replay,
+    "migrate": _migrate,
     "audit": _audit,
     "demo": _demo,
 }

@@ -16,6 +16,7 @@ from typing import Protocol
 from node.logs import brief, get_logger, say
 
 _LOG = get_logger("dispatch")
+_MAX_PAUSE_S = 5.0
 _MAX_HANGING = 16
 """Threads that may be left to themselves before it is the process that is ill."""
 
@@ -42,13 +43,19 @@ class Dispatch(Protocol):
         """Finish the steps under way; tell whether all ended in time."""
 
 
-def run_step(name: str, step: Step) -> bool:
-    """Run a step; whatever it raises is logged, and the loop that runs it lives on."""
+def run_step(name: str, step: Step) -> bool | None:
+    """Run a step; whatever it raises is logged, and the loop that runs it lives on.
+
+    Returns
+    -------
+    bool or None
+        Whether there was work; None where it failed.
+    """
     try:
         return step()
     except Exception as error:  # noqa: BLE001  (supervisor loop 1 of 2: it must not die)
         say(_LOG, "step.failed", level=logging.ERROR, step=name, reason=brief(error))
-        return False
+        return None
 
 
 class _Loop(threading.Thread):
@@ -60,6 +67,7 @@ class _Loop(threading.Thread):
         self._sweep_s = sweep_s
         self._limit_s = limit_s
         self._began_at = math.inf
+        self._num_failed = 0
         self.wake = threading.Event()
         self.stopping = threading.Event()
 
@@ -67,10 +75,17 @@ class _Loop(threading.Thread):
         """Run until stopped."""
         while not self.stopping.is_set():
             self.wake.clear()
-            if not self._run_step():
-                self.wake.wait(self._sweep_s)
+            did = self._run_step()
+            self._num_failed = self._num_failed + 1 if did is None else 0
+            if not did:
+                self.wake.wait(self._pause_s())
 
-    def _run_step(self) -> bool:
+    def _pause_s(self) -> float:
+        """Return how long to wait: longer after each failure in a row, a database may be away."""
+        pause_s = self._sweep_s * 2.0 ** min(self._num_failed, 10)
+        return min(pause_s, max(self._sweep_s, _MAX_PAUSE_S))
+
+    def _run_step(self) -> bool | None:
         """Run the step, and note since when."""
         self._began_at = time.monotonic()
         try:

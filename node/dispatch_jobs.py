@@ -29,6 +29,7 @@ _TASK = "cxr_node.look"
 _SCHEMA_LOCK = 0x43585253
 _RETRY_S = 2.0
 _SWEEP_JOBS_S = 3.0
+_GRACE_S = 5.0
 _STALLED_S = 20.0
 _KEEP_JOBS_H = 1
 
@@ -171,10 +172,12 @@ class _Runner(threading.Thread):
             self._task = asyncio.ensure_future(self._serve())
             try:
                 await self._task
-            except asyncio.CancelledError:
-                return
-            except (exceptions.ConnectorException, psycopg.Error, OSError) as error:
-                say(_LOG, "jobs.interrupted", level=logging.WARNING, reason=brief(error))
+            except* asyncio.CancelledError:
+                self._stopping.set()
+            except* (exceptions.ConnectorException, psycopg.Error, OSError) as errors:
+                reason = brief(errors.exceptions[0])
+                say(_LOG, "jobs.interrupted", level=logging.WARNING, reason=reason)
+            if not self._stopping.is_set():
                 await asyncio.sleep(_RETRY_S)
 
     async def _serve(self) -> None:
@@ -184,23 +187,20 @@ class _Runner(threading.Thread):
         def look(context: procrastinate.JobContext) -> None:
             self._shared[str(context.job.queue)].run(self._stopping)
 
-        async with app.open_async():
-            await asyncio.gather(
-                *(
-                    app.run_worker_async(
-                        queues=[name],
-                        name=name,
-                        concurrency=shared.num_steps,
-                        install_signal_handlers=False,
-                        delete_jobs="always",
-                        shutdown_graceful_timeout=1,
-                        update_heartbeat_interval=_STALLED_S / 4,
-                        stalled_worker_timeout=_STALLED_S,
-                    )
-                    for name, shared in self._shared.items()
-                ),
-                _reap(app),
-            )
+        async with app.open_async(), asyncio.TaskGroup() as group:
+            group.create_task(_reap(app))
+            for name, shared in self._shared.items():
+                serving = app.run_worker_async(
+                    queues=[name],
+                    name=name,
+                    concurrency=shared.num_steps,
+                    install_signal_handlers=False,
+                    delete_jobs="always",
+                    shutdown_graceful_timeout=_GRACE_S,
+                    update_heartbeat_interval=_STALLED_S / 4,
+                    stalled_worker_timeout=_STALLED_S,
+                )
+                group.create_task(serving)
 
     def stop(self, timeout_s: float) -> bool:
         """Take no more jobs; tell whether those under way ended in time."""

@@ -17,7 +17,7 @@ from node import redact
 from node.errors import NodeError
 
 _ROOT = "cxr_node"
-_LIBRARIES = ("pydicom", "pynetdicom", "highdicom")
+_LIBRARIES = ("pydicom", "pynetdicom", "highdicom", "procrastinate", "psycopg")
 
 
 class _LineFormatter(logging.Formatter):

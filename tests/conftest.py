@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
+
+from tests.postgres import Postgres
 
 _MISSING = ("not installed", "not here")
 """What the reason of a skip says when something is missing; other skips are what they say."""
@@ -25,3 +27,13 @@ def _reason(report: pytest.TestReport) -> str:
     """Return why a test was skipped, or nothing."""
     where: Any = report.longrepr
     return str(where[2]) if report.skipped and isinstance(where, tuple) else ""
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """Return a PostgreSQL that runs."""
+    server = Postgres()
+    server.start()
+    yield server
+    server.stop("immediate")
+    server.remove()

@@ -26,7 +26,8 @@ from node.commitment import (
     request_from_ds,
 )
 from node.custody import is_whole
-from node.schema import delivery, instance, open_engine, study
+from node.database import open_engine, sqlite_url
+from node.schema import delivery, instance, study
 from node.sop_classes import IMAGE_CLASSES
 from tests.acceptance.peers import NodeProcess, free_port, wait_for
 
@@ -148,7 +149,7 @@ class Killer:
         self._armed = ""
         self._lock = threading.Lock()
         self._fired = threading.Event()
-        self._ledger = open_engine(node.root / "ledger.sqlite")
+        self._ledger = open_engine(sqlite_url(node.root / "ledger.sqlite"))
         self.kills: Counter[str] = Counter()
 
     def close(self) -> None:
@@ -193,7 +194,7 @@ class Killer:
 
 def num_whole_files(node: NodeProcess) -> int:
     """Return how many images the ledger knows; each must be whole on disk."""
-    engine = open_engine(node.root / "ledger.sqlite")
+    engine = open_engine(sqlite_url(node.root / "ledger.sqlite"))
     with engine.connect().execution_options(reading=True) as connection:
         rows = connection.execute(sa.select(instance.c.path, instance.c.num_bytes)).all()
     engine.dispose()

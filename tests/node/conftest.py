@@ -106,16 +106,6 @@ def engine() -> FakeEngine:
     return FakeEngine()
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    """Return a PostgreSQL that runs."""
-    server = Postgres()
-    server.start()
-    yield server
-    server.stop("immediate")
-    server.remove()
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> sa.URL:
     """Return where a new ledger is to be: the same tests for both kinds of database."""
