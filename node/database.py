@@ -8,6 +8,7 @@ writer first takes the same advisory lock, and gives it back by its commit.
 from __future__ import annotations
 
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -68,12 +69,20 @@ def open_engine(url: sa.URL) -> Engine:
 
     Two writers queue up instead of failing half-way. SQLite has a write-ahead log and
     synchronises in full.
+
+    Raises
+    ------
+    LedgerError
+        The driver of PostgreSQL is not installed.
     """
     if url.get_backend_name() == "sqlite":
         engine = sa.create_engine(url, connect_args={"timeout": 30.0})
         sa.event.listen(engine, "connect", _on_connect)
         sa.event.listen(engine, "begin", _on_sqlite_begin)
         return engine
+    if find_spec("psycopg") is None:
+        hint = "install the extra that brings it: pip install 'cxr-node[cluster]'"
+        raise LedgerError("a shared ledger needs psycopg, which is not installed", hint=hint)
     options = " ".join(f"-c {name}={value}" for name, value in _SESSION.items())
     engine = sa.create_engine(
         url,

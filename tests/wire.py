@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from pydicom.dataset import Dataset
+from pynetdicom.dsutils import encode
 
 CR = "1.2.840.10008.5.1.4.1.1.1"
 VERIFICATION = "1.2.840.10008.1.1"
@@ -108,3 +112,33 @@ def largest_pdu(accept: bytes) -> int:
     """Return the Maximum Length that an A-ASSOCIATE-AC announces (PS3.8 annex D.1)."""
     at = accept.rindex(struct.pack(">BxH", 0x51, 4)) + 4
     return int(struct.unpack_from(">L", accept, at)[0]) or 131_072
+
+
+def connect(port: int) -> socket.socket:
+    sock = socket.create_connection(("127.0.0.1", port), timeout=10)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
+
+
+@contextmanager
+def associated(
+    port: int, calling: str = "PACS", classes: Sequence[str] = (CR, VERIFICATION)
+) -> Iterator[socket.socket]:
+    """Open a connection to a node and an association over it."""
+    with connect(port) as sock:
+        sock.sendall(request("CXRDRAFT", calling, classes))
+        kind, _ = answer(sock)
+        assert kind == ACCEPT
+        yield sock
+
+
+def send(port: int, ds: Dataset) -> int:
+    """Send one film over an association of its own; return the status."""
+    encoded = encode(ds, False, True)
+    assert encoded is not None
+    with associated(port) as sock:
+        sock.sendall(store(ds.SOPInstanceUID, encoded))
+        _, body = answer(sock)
+        sock.sendall(RELEASE)
+        assert answer(sock)[0] == RELEASED
+    return status_of(body)

@@ -12,12 +12,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import pytest
-from pynetdicom.dsutils import encode
 
 from tests import wire
 from tests.acceptance.peers import NodeProcess, free_port, node_settings, peer, wait_for
@@ -49,34 +48,9 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
     assert running.stop() == 0
 
 
-def connect(port: int) -> socket.socket:
-    sock = socket.create_connection(("127.0.0.1", port), timeout=10)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return sock
-
-
-@contextmanager
-def associated(
-    port: int, calling: str = "PACS", classes: tuple[str, ...] = (wire.CR, wire.VERIFICATION)
-) -> Iterator[socket.socket]:
-    with connect(port) as sock:
-        sock.sendall(wire.request("CXRDRAFT", calling, classes))
-        kind, _ = wire.answer(sock)
-        assert kind == wire.ACCEPT
-        yield sock
-
-
 def send_film(port: int, name: str) -> int:
     """Send a film as a good peer does; return the status."""
-    ds = phantom(uid(name)[-12:])
-    encoded = encode(ds, False, True)
-    assert encoded is not None
-    with associated(port) as sock:
-        sock.sendall(wire.store(ds.SOPInstanceUID, encoded))
-        _, answer = wire.answer(sock)
-        sock.sendall(wire.RELEASE)
-        assert wire.answer(sock)[0] == wire.RELEASED
-    return wire.status_of(answer)
+    return wire.send(port, phantom(uid(name)[-12:]))
 
 
 def _until(stop: threading.Event, step: Callable[[], None], pause_s: float = 0.0) -> None:
@@ -94,7 +68,7 @@ def _hold(num_sockets: int, first: bytes = b"") -> Attack:
         held: list[socket.socket] = []
 
         def knock() -> None:
-            held.append(connect(port))
+            held.append(wire.connect(port))
             held[-1].sendall(first)
 
         _until(stop, lambda: knock() if len(held) < num_sockets else stop.wait(0.1) and None)
@@ -110,7 +84,7 @@ def _drip(first: bytes, drop: bytes, num_sockets: int = 20) -> Attack:
     def attack(port: int, stop: threading.Event) -> None:
         held: list[socket.socket] = []
         for _ in range(num_sockets):
-            held.append(connect(port))
+            held.append(wire.connect(port))
             held[-1].sendall(first)
 
         def all_drip() -> None:
@@ -118,7 +92,7 @@ def _drip(first: bytes, drop: bytes, num_sockets: int = 20) -> Attack:
                 try:
                     sock.sendall(drop)
                 except OSError:
-                    held[number] = connect(port)
+                    held[number] = wire.connect(port)
                     held[number].sendall(first)
 
         _until(stop, all_drip, 0.2)
@@ -132,7 +106,7 @@ def _repeat(message: bytes, *, num_threads: int = 4) -> Attack:
     """Connect, say something, and come again when the node hangs up."""
 
     def once(port: int) -> None:
-        with connect(port) as sock:
+        with wire.connect(port) as sock:
             sock.sendall(message)
             while sock.recv(4096):
                 pass
@@ -154,7 +128,7 @@ def _flood(message: bytes, then: bytes, num_sockets: int = 3) -> Attack:
     """As a known peer gone bad: begin a message and go on without end."""
 
     def once(port: int) -> None:
-        with associated(port, "TURNED") as sock:
+        with wire.associated(port, "TURNED") as sock:
             sock.sendall(message)
             for _ in range(4000):
                 sock.sendall(then)
@@ -176,7 +150,7 @@ def _never_reads(port: int, stop: threading.Event) -> None:
     """Ask for answers and never read one."""
 
     def once() -> None:
-        with associated(port, "TURNED") as sock:
+        with wire.associated(port, "TURNED") as sock:
             sock.settimeout(3)
             for _ in range(200_000):
                 sock.sendall(wire.ECHO * 50)
@@ -189,7 +163,7 @@ def _idle_associations(port: int, stop: threading.Event) -> None:
     held: list[socket.socket] = []
 
     def once() -> None:
-        sock = connect(port)
+        sock = wire.connect(port)
         sock.sendall(wire.request("CXRDRAFT", "TURNED"))
         held.append(sock)
 
@@ -275,7 +249,7 @@ def test_a_good_peer_is_served_and_nothing_is_left(
 def test_five_hundred_associations_at_once_are_served_or_politely_refused(
     node: NodeProcess,
 ) -> None:
-    socks = [connect(node.port) for _ in range(500)]
+    socks = [wire.connect(node.port) for _ in range(500)]
     for sock in socks:
         sock.sendall(wire.request("CXRDRAFT", "PACS"))
     answers = [wire.answer(sock)[0] for sock in socks]

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 import random
-import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -18,77 +16,16 @@ from typing import Any
 
 import pytest
 
-from node.config import NodeSettings
-from node.database import ledger_url, open_engine
-from node.journal import Journal
 from tests import films
 from tests.acceptance.balancer import Balancer
+from tests.acceptance.cluster import LEASE_S, Cluster, Member
 from tests.acceptance.killing import ForgetfulPacs, Sender
-from tests.acceptance.peers import NodeProcess, free_port, node_settings, peer, wait_for
+from tests.acceptance.peers import wait_for
 from tests.postgres import Postgres
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 NUM_STUDIES = int(os.environ.get("CXR_CLUSTER_STUDIES", "12"))
-_STAND_IN = [sys.executable, "-m", "tests.acceptance.stand_in_node"]
-_LEASE_S = 3.0
-
-
-class Member(NodeProcess):
-    """One process of the cluster; only receivers listen."""
-
-    def start(self, timeout_s: float = 90) -> None:
-        self._num_starts = self._started()
-        super().start(timeout_s)
-
-    def _started(self) -> int:
-        return self.log().count("node.started") if self.log_path.exists() else 0
-
-    def _is_up(self, process: Any) -> bool:
-        assert process.poll() is None, self.log()
-        return self._started() > self._num_starts
-
-    def pause(self, seconds: float) -> None:
-        """Cut a process off from the world, as a partition does, and let it come back."""
-        assert self.process is not None
-        self.process.send_signal(signal.SIGSTOP)
-        time.sleep(seconds)
-        self.process.send_signal(signal.SIGCONT)
-
-
-class Cluster:
-    """The processes and what they share."""
-
-    def __init__(self, folder: Path, url: str, pacs_port: int) -> None:
-        node = NodeSettings.model_validate({"ledger": {"url": url}})
-        self.engine = open_engine(ledger_url(node))
-        self.journal = Journal(self.engine)
-        self.root = folder / "root"
-        self.receivers = [self._member(folder, url, pacs_port, "receive", n) for n in range(2)]
-        self.workers = [self._member(folder, url, pacs_port, "draft", n) for n in range(2)]
-        self.delivery = self._member(folder, url, pacs_port, "deliver", 0)
-
-    def _member(self, folder: Path, url: str, pacs_port: int, role: str, number: int) -> Member:
-        settings = node_settings(folder, free_port(), {"pacs": peer("PACS", pacs_port, ["report"])})
-        settings["node"] |= {"roles": [role], "ledger": {"url": url}}
-        settings["node"]["work"] |= {
-            "dispatch": "procrastinate",
-            "lease_s": _LEASE_S,
-            "max_attempts": 100,
-        }
-        return Member(folder / f"{role}{number}", settings, command=_STAND_IN)
-
-    @property
-    def members(self) -> list[Member]:
-        return [*self.receivers, *self.workers, self.delivery]
-
-    def states(self) -> dict[str, str]:
-        rows = sorted(self.journal.studies(limit=1000), key=lambda row: int(row["generation"]))
-        return {row["study_uid"]: row["state"] for row in rows}
-
-    def is_done(self, num_studies: int) -> bool:
-        states = self.states()
-        return len(states) == num_studies and set(states.values()) == {"DONE"}
 
 
 @pytest.fixture
@@ -154,7 +91,7 @@ def test_nothing_is_lost_or_doubled_whoever_dies(
     trouble: list[Callable[[], None]] = [
         *(lambda one=member: revive(one) for member in cluster.members),  # type: ignore[misc]
         restart_database,
-        lambda: cluster.workers[0].pause(2 * _LEASE_S),
+        lambda: cluster.workers[0].pause(2 * LEASE_S),
     ]
     chance.shuffle(trouble)
     for strike in trouble:
