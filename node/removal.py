@@ -6,6 +6,7 @@ aside first, and removed only if it is the one that was meant.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -81,9 +82,9 @@ class Removal:
             The disk refused.
         """
         try:
-            for path in known:
-                aside = self._root / _ASIDE / path.replace("/", "_")
-                if aside.exists():
+            asides = {aside.name: aside for aside in (self._root / _ASIDE).glob("*")}
+            for path in known if asides else ():
+                if aside := asides.get(path.replace("/", "_")):
                     _put_back(aside, self._root / path)
             strays = [path for path in self._files() if path not in known]
             if len(strays) > len(known):
@@ -95,10 +96,10 @@ class Removal:
         return len(strays), 0
 
     def _files(self) -> Iterator[str]:
-        for folder in (*_FOLDERS, _ASIDE):
-            for path in (self._root / folder).rglob("*"):
-                if path.is_file():
-                    yield path.relative_to(self._root).as_posix()
+        for top in (*_FOLDERS, _ASIDE):
+            for folder, _, names in os.walk(self._root / top):
+                shelf = Path(folder).relative_to(self._root).as_posix()
+                yield from (f"{shelf}/{name}" for name in names)
 
 
 def _put_back(aside: Path, target: Path) -> None:
