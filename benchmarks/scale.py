@@ -153,8 +153,6 @@ def _show(measured: dict[str, Any]) -> None:
     for name, ms in measured["ledger_ms"].items():
         most = f"{1000 / ms:.0f} studies/s at most, one after another"
         console.print(f"ledger on {name:10} {ms:6.1f} ms a study, {most}")
-            f"ledger on {name:10} {ms:6.1f} ms a study, {1000 / ms:6.0f} studies/s at most"
-        )
 
 
 def main() -> None:
