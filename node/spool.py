@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -43,11 +44,13 @@ class Spool:
         self.root = settings.root
         self._shared = shared
         self._incoming = self.root / "incoming"
+        self._shelves: set[Path] = set()
+        self._shelving = threading.Lock()
         self._lock: BinaryIO | None = None
         self._incoming_lock: BinaryIO | None = None
 
     def prepare(self) -> None:
-        """Make the folders, all of them at once: later only files need to survive.
+        """Make the folders.
 
         Raises
         ------
@@ -55,9 +58,9 @@ class Spool:
             The root cannot be made or written.
         """
         try:
-            (self.root / "incoming").mkdir(parents=True, exist_ok=True, mode=0o700)
-            for name in ("images", "outputs"):
-                _make_shelves(self.root / name)
+            for name in ("incoming", "images", "outputs"):
+                (self.root / name).mkdir(parents=True, exist_ok=True, mode=0o700)
+            _sync_directory(self.root)
         except OSError as error:
             raise StorageError(f"{self.root}: {error.strerror}") from error
 
@@ -138,7 +141,22 @@ class Spool:
     def keep_image(self, unfinished: Unfinished, sop_instance_uid: str, digest: str) -> str:
         """Make a received image last under its name; return its path relative to the root."""
         name = hashlib.sha256(f"{sop_instance_uid}\0{digest}".encode()).hexdigest()
-        return unfinished.keep(Path("images", name[:2], f"{name}.dcm"))
+        return unfinished.keep(self._shelf("images", name) / f"{name}.dcm")
+
+    def _shelf(self, folder: str, name: str) -> Path:
+        """Return the folder for a name, relative to the root; by then it survives a power cut.
+
+        Whoever comes second waits for the first, also where the folder is there already: another
+        process may have made it and not synchronised it yet.
+        """
+        shelf = Path(folder, name[:2])
+        with self._shelving:
+            if shelf not in self._shelves:
+                with _refusing():
+                    (self.root / shelf).mkdir(exist_ok=True, mode=0o700)
+                    _sync_directory(self.root / folder)
+                self._shelves.add(shelf)
+        return shelf
 
     def drop_image(self, relative: str) -> None:
         """Remove a kept image that the ledger did not take."""
@@ -153,7 +171,7 @@ class Spool:
         unfinished = Unfinished(self.root, self._incoming)
         try:
             unfinished.write(buffer.getbuffer())
-            path = unfinished.keep(Path("outputs", name[:2], f"{name}.dcm"))
+            path = unfinished.keep(self._shelf("outputs", name) / f"{name}.dcm")
         finally:
             unfinished.drop()
         return path, hashlib.sha256(buffer.getbuffer()).hexdigest()
@@ -227,14 +245,6 @@ def _is_held(path: Path) -> bool:
     except OSError:
         return True
     return False
-
-
-def _make_shelves(folder: Path) -> None:
-    """Make the folders for every first byte of a name, and make them survive a power cut."""
-    for byte in range(256):
-        (folder / f"{byte:02x}").mkdir(parents=True, exist_ok=True, mode=0o700)
-    _sync_directory(folder)
-    _sync_directory(folder.parent)
 
 
 def _sync_directory(directory: Path) -> None:

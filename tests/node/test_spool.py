@@ -60,7 +60,7 @@ def test_file_and_directory_are_synchronised_before_the_answer(
     monkeypatch.setattr(os, "fsync", watched_fsync)
     monkeypatch.setattr(Path, "replace", watched_replace)
     _store(spool, "1.2", b"x")
-    assert order == ["file", "rename", "dir"]
+    assert order == ["dir", "file", "rename", "dir"]
 
 
 def test_a_disk_that_refuses_leaves_nothing_behind(
