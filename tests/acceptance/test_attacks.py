@@ -102,14 +102,8 @@ def _drip(first: bytes, drop: bytes, num_sockets: int = 20) -> Attack:
     return attack
 
 
-def _repeat(message: bytes, *, num_threads: int = 4) -> Attack:
-    """Connect, say something, and come again when the node hangs up."""
-
-    def once(port: int) -> None:
-        with wire.connect(port) as sock:
-            sock.sendall(message)
-            while sock.recv(4096):
-                pass
+def _by_many(once: Callable[[int], None], num_threads: int) -> Attack:
+    """Do something again and again on several connections at once."""
 
     def attack(port: int, stop: threading.Event) -> None:
         threads = [
@@ -124,7 +118,19 @@ def _repeat(message: bytes, *, num_threads: int = 4) -> Attack:
     return attack
 
 
-def _flood(message: bytes, then: bytes, num_sockets: int = 3) -> Attack:
+def _repeat(message: bytes) -> Attack:
+    """Connect, say something, and come again when the node hangs up."""
+
+    def once(port: int) -> None:
+        with wire.connect(port) as sock:
+            sock.sendall(message)
+            while sock.recv(4096):
+                pass
+
+    return _by_many(once, 4)
+
+
+def _flood(message: bytes, then: bytes) -> Attack:
     """As a known peer gone bad: begin a message and go on without end."""
 
     def once(port: int) -> None:
@@ -133,17 +139,7 @@ def _flood(message: bytes, then: bytes, num_sockets: int = 3) -> Attack:
             for _ in range(4000):
                 sock.sendall(then)
 
-    def attack(port: int, stop: threading.Event) -> None:
-        threads = [
-            threading.Thread(target=_until, args=(stop, lambda: once(port)))
-            for _ in range(num_sockets)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-
-    return attack
+    return _by_many(once, 3)
 
 
 def _never_reads(port: int, stop: threading.Event) -> None:

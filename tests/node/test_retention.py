@@ -224,7 +224,7 @@ def _receive(ledger: Ledger, study_uid: str, at: float) -> None:
         series_uid=f"{study_uid}.2",
         transfer_syntax_uid="1.2.840.10008.1.2.1",
         patient_digest="p",
-        sha256="a",
+        content_digest="a",
         num_bytes=1000,
         path=f"images/{study_uid}.dcm",
         peer="pacs",
