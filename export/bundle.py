@@ -81,6 +81,7 @@ def manifest(
         "recipe": recipe["name"],
         "training_commit": stamp["training_commit"],
         "data_manifest": stamp["data_manifest"],
+        "parent": stamp.get("parent"),
         "precision": settings.precision,
         "quantiser": recipe["tokenizer"]["quantizer"],
         "transform": recipe["transform"],

@@ -21,7 +21,8 @@ from training.errors import AdoptionError
 TRACED = "model."
 """Every traced half holds its network under this attribute."""
 SIZE = 256
-THETA_DIGITS = 5
+DIGITS = 5
+"""Of a setting that went through float32: as it was written, in all likelihood."""
 ROTARY_ERROR = 1e-3
 
 
@@ -143,12 +144,17 @@ def architecture(bundle: Bundle, graph: Graph) -> LlamaConfig:
         num_attention_heads=graph.attribute("RotaryEmbedding", "num_heads"),
         num_key_value_heads=cache.num_kv_heads,
         head_dim=cache.head_dim,
-        rms_norm_eps=graph.attribute("RMSNormalization", "epsilon"),
+        rms_norm_eps=rounded(graph.attribute("RMSNormalization", "epsilon")),
         rope_parameters={"rope_type": "default", "rope_theta": rope_theta(weights)},
         tie_word_embeddings=torch.equal(rows, weights["lm_head"].t()),
         bos_token_id=None,
         eos_token_id=bundle.vocabulary.end_id,
     )
+
+
+def rounded(value: float) -> float:
+    """Return a setting without the dust of float32."""
+    return float(f"{value:.{DIGITS}g}")
 
 
 def rope_theta(weights: dict[str, Tensor]) -> float:
@@ -162,7 +168,7 @@ def rope_theta(weights: dict[str, Tensor]) -> float:
     cosine, sine = weights["rope.cos"].double(), weights["rope.sin"].double()
     count = cosine.shape[1]
     turn = float(torch.atan2(sine[1, 1], cosine[1, 1]))
-    theta = float(f"{turn**-count:.{THETA_DIGITS}g}")
+    theta = rounded(turn**-count)
     angles = torch.outer(
         torch.arange(len(cosine)).double(), theta ** -(torch.arange(count) / count)
     )

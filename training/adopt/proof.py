@@ -29,7 +29,8 @@ class Proof:
     """How closely networks follow their bundle on ``NUM_FILMS`` made films.
 
     ``codes_equal``: share of equal codes. ``drawing_gap``, ``chance_gap``: largest difference of a
-    pixel in [-1, 1], and of a probability. ``kl``: mean divergence [nats] after a film's codes.
+    pixel in [-1, 1], and of a probability. ``kl``: mean divergence [nats] of the next token after a
+    film's codes.
     """
 
     codes_equal: float

@@ -29,7 +29,7 @@ from training.discriminator import PatchDiscriminator
 from training.errors import AdoptionError
 
 STAGES = (CLASSIFIER, CALIBRATION, TOKENIZER, SFT)
-KEPT_BY_CALIBRATION = ("scale", "shift")
+Parts = dict[str, dict[str, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -93,40 +93,44 @@ def write(bundle: Bundle, recipe: Recipe, adopted: Adopted, run_dir: Path) -> No
     """Write one finished checkpoint a stage, and where all of it came from."""
     stamp = provenance.stamp(recipe, str(bundle.manifest["data_manifest"]), parent_of(bundle))
     stamp["training_commit"] = bundle.manifest["training_commit"]
-    weights = dict(adopted.classifier.state_dict())
-    fitted = {name: weights[name].clone() for name in KEPT_BY_CALIBRATION}
-    weights |= {
-        "scale": torch.ones_like(fitted["scale"]),
-        "shift": torch.zeros_like(fitted["shift"]),
+    told = {
+        CALIBRATION: {"hints": bundle.manifest.get("hints", {})},
+        SFT: {
+            "vocabulary": bundle.vocabulary.as_json(),
+            "architecture": adopted.model.config.to_dict(),
+        },
     }
-    critic = PatchDiscriminator(
-        recipe.tokenizer.in_channels, recipe.tokenizer.discriminator_channels
-    )
-    codec = {"model": dict(adopted.tokenizer.state_dict()), "critic": dict(critic.state_dict())}
-    save(run_dir, CLASSIFIER, recipe.classifier.steps, {"model": weights}, stamp)
-    save(run_dir, CALIBRATION, 1, {"model": fitted}, {**stamp, "hints": bundle.manifest["hints"]})
-    save(run_dir, TOKENIZER, recipe.tokenizer.steps, codec, stamp)
-    words = {
-        **stamp,
-        "vocabulary": bundle.vocabulary.as_json(),
-        "architecture": adopted.model.config.to_dict(),
+    steps = {
+        CLASSIFIER: recipe.classifier.steps,
+        CALIBRATION: 1,
+        TOKENIZER: recipe.tokenizer.steps,
+        SFT: recipe.sft.steps,
     }
-    save(run_dir, SFT, recipe.sft.steps, {"model": untied(adopted.model)}, words)
+    for stage, parts in parts_of(adopted, recipe).items():
+        parts["random"] = checkpoints.random_state()
+        values = {**stamp, **told.get(stage, {})}
+        checkpoints.save(run_dir / stage, steps[stage], parts, values)
     spelling = Tokenizer.from_file(str(bundle.path("tokenizer")))
     spelling.save(str(run_dir / SFT / TOKENIZER_FILE))
     text = json.dumps(parent_of(bundle), indent=1) + "\n"
     (run_dir / provenance.PARENT).write_text(text, encoding="utf-8")
 
 
-def save(
-    run_dir: Path,
-    stage: str,
-    step: int,
-    parts: dict[str, dict[str, Tensor]],
-    values: dict[str, Any],
-) -> None:
-    """Write a stage's checkpoint with what a resumed loop looks for beside its weights."""
-    checkpoints.save(run_dir / stage, step, {**parts, "random": checkpoints.random_state()}, values)
+def parts_of(adopted: Adopted, recipe: Recipe) -> dict[str, Parts]:
+    """Return what the checkpoint of each stage holds, the calibration in one of its own."""
+    weights = dict(adopted.classifier.state_dict())
+    fitted = {name: weights[name].clone() for name in ("scale", "shift")}
+    weights |= {"scale": torch.ones_like(fitted["scale"])}
+    weights |= {"shift": torch.zeros_like(fitted["shift"])}
+    settings = recipe.tokenizer
+    critic = PatchDiscriminator(settings.in_channels, settings.discriminator_channels)
+    codec = dict(adopted.tokenizer.state_dict())
+    return {
+        CLASSIFIER: {"model": weights},
+        CALIBRATION: {"model": fitted},
+        TOKENIZER: {"model": codec, "critic": dict(critic.state_dict())},
+        SFT: {"model": untied(adopted.model)},
+    }
 
 
 def parent_of(bundle: Bundle) -> dict[str, Any]:
