@@ -21,6 +21,8 @@ from engine.nets.load import (
 from export.bundle import export_bundle, write_tokenizer_halves
 from export.cli import LICENSE
 from export.config import ExportSettings
+from export.errors import ExportError
+from export.kept import Kept
 from export.novelty import FeatureStatistics
 from export.onnx import ClassifierHead, language_model, traced
 from tests.training.conftest import OVERRIDES
@@ -137,11 +139,21 @@ def test_later_stages_go_on_and_a_bundle_of_theirs_names_its_parent(adopted, bun
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert moved
     assert all(name.startswith(("decoder.", "post_quant_conv.")) for name in moved)
-    settings = ExportSettings(run.run_dir, tmp_path / "bundle", LICENSE, max_length=900)
+    settings = ExportSettings(
+        run.run_dir, tmp_path / "made", LICENSE, max_length=900, parent_dir=bundle.directory
+    )
     export_bundle(settings, np.asarray(run.images), run.frontal("train"))
-    parent = open_bundle(tmp_path / "bundle").manifest["parent"]
-    assert parent["digest"] == bundle.digest
-    assert parent["license"] == bundle.manifest["license"]
+    made = open_bundle(tmp_path / "made").manifest
+    assert made["parent"]["digest"] == bundle.digest
+    assert made["parent"]["license"] == bundle.manifest["license"]
+    files = bundle.manifest["files"]
+    kept = {role for role in files if made["files"][role]["sha256"] == files[role]["sha256"]}
+    assert kept == {"encoder", "classifier", "tokenizer", "license"}
+
+
+def test_a_parent_that_is_none_is_refused(trained, bundle, tmp_path):
+    with pytest.raises(ExportError, match="does not go on from"):
+        Kept.of(trained.run_dir, bundle.directory)
 
 
 def test_finished_stages_are_not_trained_again(adopted):

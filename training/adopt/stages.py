@@ -92,7 +92,7 @@ def check_recipe(bundle: Bundle, recipe: Recipe) -> None:
 def write(bundle: Bundle, recipe: Recipe, adopted: Adopted, run_dir: Path) -> None:
     """Write one finished checkpoint a stage, and where all of it came from."""
     stamp = provenance.stamp(recipe, str(bundle.manifest["data_manifest"]), parent_of(bundle))
-    stamp["training_commit"] = bundle.manifest["training_commit"]
+    stamp |= {"training_commit": bundle.manifest["training_commit"], "adopted": bundle.digest}
     told = {
         CALIBRATION: {"hints": bundle.manifest.get("hints", {})},
         SFT: {
