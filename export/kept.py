@@ -19,7 +19,7 @@ from export.errors import ExportError
 
 @dataclass(frozen=True)
 class Kept:
-    """Files of a parent bundle that stay, by role; its guard's limits; its cache length [tokens]."""
+    """Files of a parent bundle that stay, by role; limits of its guard; tokens of its cache."""
 
     files: dict[str, Path]
     guard: dict[str, float]

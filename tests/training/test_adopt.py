@@ -71,11 +71,15 @@ def with_tokenizer(model, bundle_dir, folder):
 
 @pytest.fixture(scope="module")
 def bundle(bundle_dir, trained, films, tmp_path_factory):
-    """The bundle of `trained`, its codes spread among the latents: any rounding decides a tie."""
+    """The bundle of `trained`, its codes spread among the latents: any rounding decides a tie.
+
+    They are halves to begin with: the tracer squares so small a codebook before it is halved.
+    """
     model = load_tokenizer(trained.run_dir)
     latents = model.quant_conv(model.encoder(films)).transpose(0, 1).flatten(1)
     noise = torch.randn(1024, len(latents), generator=torch.Generator().manual_seed(0))
-    model.quantize.embedding.weight.copy_(latents.mean(1) + noise * latents.std(1))
+    spread = latents.mean(1) + noise * latents.std(1)
+    model.quantize.embedding.weight.copy_(spread.half())
     return with_tokenizer(model, bundle_dir, tmp_path_factory.mktemp("apart"))
 
 
