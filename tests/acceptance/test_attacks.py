@@ -21,6 +21,7 @@ import pytest
 from tests import wire
 from tests.acceptance.peers import NodeProcess, free_port, node_settings, peer, wait_for
 from tests.films import phantom, uid
+from tests.node.conftest import half_written
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow]
 
@@ -257,4 +258,4 @@ def test_five_hundred_associations_at_once_are_served_or_politely_refused(
 
 
 def test_no_file_is_left_half_written(node: NodeProcess) -> None:
-    wait_for(lambda: not list((node.root / "incoming").iterdir()), 20, "the spool to be clean")
+    wait_for(lambda: not half_written(node.root), 20, "the spool to be clean")
