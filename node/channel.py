@@ -17,6 +17,7 @@ from node.transport import close, hurry, no_delay
 
 _MIN_BYTES_PER_S = 16_384
 _SMALL, _LARGE = 8_192, 262_144
+_GATHER = 65_536
 _LINGER_S = 1.0
 _LINGER_BYTES = 1_048_576
 
@@ -62,6 +63,9 @@ class Channel:
     def take(self, num_bytes: int) -> memoryview:
         """Return the next bytes, at least one, at most so many; good until the next call.
 
+        A few kilobytes at a time, as TLS gives them, cost more than they are worth: so many of
+        those that must come anyway are gathered first.
+
         Raises
         ------
         ConnectionLost
@@ -69,6 +73,9 @@ class Channel:
         """
         if self._start == self._end:
             self._fill(0)
+        wanted = self._start + min(num_bytes, _GATHER)
+        while self._end < wanted <= len(self._buffer):
+            self._fill(self._end)
         piece = self._buffer[self._start : min(self._end, self._start + num_bytes)]
         self._start += len(piece)
         return piece
