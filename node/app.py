@@ -35,6 +35,7 @@ from node.journal import Journal
 from node.leases import Leases
 from node.ledger import Ledger
 from node.logs import get_logger, say
+from node.objects import Copies, ObjectStore
 from node.offered import services_of
 from node.outbox import Outbox
 from node.peers import PeerBook
@@ -93,7 +94,9 @@ class Node:
         self._shares = shares = settings.node.ledger.url is not None
         url = ledger_url(settings.node)
         self._name = f"{socket.gethostname()}.{os.getpid()}"
-        self._spool = Spool(settings.node.storage, shared=shares)
+        stored_at = settings.node.storage.objects
+        self._objects = None if stored_at is None else ObjectStore(stored_at)
+        self._spool = Spool(settings.node.storage, shared=shares, objects=self._objects)
         self._spool.prepare()
         self._spool.lock()
         database = open_ledger(url)
@@ -103,7 +106,7 @@ class Node:
         self._ledger = Ledger(database)
         committing = [name for name, peer in settings.peers.items() if peer.commitment]
         self._outbox = Outbox(database, committing)
-        self._retention = Retention(settings.node.storage, database, self._clock)
+        self._retention = Retention(settings.node.storage, database, self._clock, self._objects)
         self.journal = Journal(database)
         self._dispatch: Dispatch = self._make_dispatch(url)
         scu = Scu(settings.node, self._tls)
@@ -198,6 +201,8 @@ class Node:
         )
         self._dispatch.add("closer", self._kicking(closer.step))
         self._dispatch.add("certificates", self._tls.step)
+        if self._objects is not None:
+            self._dispatch.add("copies", Copies(settings.node.storage.root).step)
         if "draft" in settings.node.roles and self._engine is not None:
             self._add_drafting(self._engine)
         if "deliver" in settings.node.roles:

@@ -79,6 +79,7 @@ class StorageSettings(Section):
     """Where files and the ledger live, and how much room must stay free."""
 
     root: Path = Path("var/cxr-node")
+    objects: Annotated[str, Field(pattern=r"^s3://[^/]+")] | None = None
     free_min_gb: Annotated[float, Field(ge=0)] = 5.0
     free_min_percent: Annotated[float, Field(ge=0, lt=100)] = 5.0
     keep_days: Annotated[float, Field(gt=0, le=36_500)] = 30.0
@@ -220,6 +221,8 @@ class NodeSettings(Section):
     def _is_shared_by_postgresql(self) -> NodeSettings:
         if self.ledger.url is None and self.work.dispatch == "procrastinate":
             raise ValueError("dispatch procrastinate needs a PostgreSQL: set ledger.url")
+        if self.ledger.url is None and self.storage.objects is not None:
+            raise ValueError("an object store is for several nodes: set ledger.url")
         if self.ledger.url is None and set(self.roles) != set(ROLES):
             raise ValueError(
                 "a node with some of the roles needs the ledger of the others: set ledger.url"

@@ -16,6 +16,7 @@ from sqlalchemy.engine import Connection, Engine
 from node.clock import Clock
 from node.config import StorageSettings
 from node.logs import get_logger, say
+from node.objects import ObjectStore
 from node.records import DeliveryStatus
 from node.redact import key
 from node.removal import Removal
@@ -72,13 +73,22 @@ class Retention:
     ----------
     settings
         The `node.storage` section.
+    objects
+        Where the files are, if not in the storage root.
     """
 
-    def __init__(self, settings: StorageSettings, engine: Engine, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: StorageSettings,
+        engine: Engine,
+        clock: Clock,
+        objects: ObjectStore | None = None,
+    ) -> None:
         self._settings = settings
         self._engine = engine
         self._clock = clock
         self._removal = Removal(settings.root)
+        self._files: Removal | ObjectStore = objects or self._removal
         self._next_at = 0.0
 
     def recover(self) -> None:
@@ -140,12 +150,12 @@ class Retention:
         """Remove one study, unless it came to life again; tell whether it is gone."""
         uid = candidate.study_uid
         with reading(self._engine) as connection:
-            files = self._removal.identify(_paths(connection, uid))
+            files = self._files.identify(_paths(connection, uid))
         with writing(self._engine) as connection:
             if not _may_go(connection, candidate):
                 return False
             _delete_study(connection, uid)
-        removed = self._removal.remove(files)
+        removed = self._files.remove(files)
         say(
             _LOG,
             "study.removed",

@@ -22,6 +22,7 @@ from pydicom.filewriter import dcmwrite
 
 from node.config import StorageSettings
 from node.errors import DiskFull, NodeAlreadyRuns, StorageError
+from node.objects import ObjectStore
 
 _GIB = 1024**3
 _WRITE_BACK_BYTES = 2 * 1024**2
@@ -38,12 +39,21 @@ class Spool:
         Where the root is, and how much room must stay free there.
     shared
         Whether other nodes, on the same ledger, may use the root as well.
+    objects
+        Where the files are as well, for nodes that do not share the root.
     """
 
-    def __init__(self, settings: StorageSettings, *, shared: bool = False) -> None:
+    def __init__(
+        self,
+        settings: StorageSettings,
+        *,
+        shared: bool = False,
+        objects: ObjectStore | None = None,
+    ) -> None:
         self._settings = settings
         self.root = settings.root
         self._shared = shared
+        self._objects = objects
         self._incoming = self.root / "incoming"
         self._shelves: set[Path] = set()
         self._shelving = threading.Lock()
@@ -142,7 +152,7 @@ class Spool:
     def keep_image(self, unfinished: Unfinished, sop_instance_uid: str, digest: str) -> str:
         """Make a received image last under its name; return its path relative to the root."""
         name = hashlib.sha256(f"{sop_instance_uid}\0{digest}".encode()).hexdigest()
-        return unfinished.keep(self._shelf("images", name) / f"{name}.dcm")
+        return self._keep(unfinished, self._shelf("images", name) / f"{name}.dcm")
 
     def _shelf(self, folder: str, name: str) -> Path:
         """Return the folder for a name, relative to the root; by then it survives a power cut.
@@ -172,14 +182,30 @@ class Spool:
         unfinished = Unfinished(self.root, self._incoming)
         try:
             unfinished.write(buffer.getbuffer())
-            path = unfinished.keep(self._shelf("outputs", name) / f"{name}.dcm")
+            path = self._keep(unfinished, self._shelf("outputs", name) / f"{name}.dcm")
         finally:
             unfinished.drop()
         return path, hashlib.sha256(buffer.getbuffer()).hexdigest()
 
     def path(self, relative: str) -> Path:
-        """Return the full path of a stored file."""
-        return self.root / relative
+        """Return the full path of a stored file, fetched where only the object store has it.
+
+        Raises
+        ------
+        StorageError
+            The object store does not give it.
+        """
+        path = self.root / relative
+        if self._objects is not None and not path.exists():
+            self._objects.fetch(relative, path)
+        return path
+
+    def _keep(self, unfinished: Unfinished, relative: Path) -> str:
+        """Make a file last, here and in the object store; return its path."""
+        kept = unfinished.keep(relative)
+        if self._objects is not None:
+            self._objects.put(kept, self.root / kept)
+        return kept
 
 
 class Unfinished:
