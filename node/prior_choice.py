@@ -146,12 +146,18 @@ def earlier_studies(
     if _are_of_several(current.patient, same):
         return (), "the peers know several patients under this Patient ID"
     earlier = [study for study in same if _is_before(study, current) and _may_hold_films(study)]
-    unique = {study.study_uid: study for study in sorted(reversed(earlier), key=_newness)}
-    newest_first = sorted(unique.values(), key=_newness, reverse=True)
-    if newest_first or not answers:
-        return tuple(newest_first), "" if newest_first else "no earlier study is known"
-    reason = "no film study before this one" if same else "the answers are of other patients"
-    return (), reason
+    if not earlier:
+        return (), _why_none(answers, same)
+    newest_first: dict[str, StudyFacts] = {}
+    for study in sorted(earlier, key=_newness, reverse=True):
+        newest_first.setdefault(study.study_uid, study)
+    return tuple(newest_first.values()), ""
+
+
+def _why_none(answers: Sequence[StudyFacts], same: Sequence[StudyFacts]) -> str:
+    if not answers:
+        return "no study of the patient is known"
+    return "no study of films is earlier" if same else "the answers are of other patients"
 
 
 def _are_of_several(patient: Patient, same: Sequence[StudyFacts]) -> bool:

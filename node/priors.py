@@ -206,7 +206,7 @@ class _Search(threading.Thread):
                 source = self._sources[study.peer]
                 self.film = source.film(self._current, study, self.remaining())
             except PeerError as error:
-                self.failed[study.peer] = str(error)
+                self.failed[study.peer] = _why(error)
                 break
             if self.film is not None:
                 return _answer("found", f"at {study.peer}")
@@ -224,9 +224,13 @@ class _Search(threading.Thread):
             try:
                 found += source.studies(self._current, share_s)
             except PeerError as error:
-                self.failed[name] = str(error)
+                self.failed[name] = _why(error)
         return found
 
 
 def _answer(outcome: PriorOutcome, reason: str) -> PriorAnswer:
     return PriorAnswer(outcome, reason, 0.0)
+
+
+def _why(error: PeerError) -> str:
+    return f"{error} (hint: {error.hint})" if error.hint else str(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -198,6 +199,35 @@ def test_a_peer_that_stalls_delays_the_draft_by_the_budget_and_then_none(
     wait_for(lambda: not any(one.name == "prior-search" for one in threading.enumerate()))
 
 
+def test_a_peer_that_takes_the_call_and_says_nothing_costs_the_budget(
+    start_node: Start, pacs: ArchivePacs, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        settings = _settings(tmp_path, pacs, budget_s=0.8)
+        archive = settings.peers["pacs"].model_copy(update={"port": silent.getsockname()[1]})
+        archive = archive.model_copy(update={"ae_title": "SILENT", "send": ()})
+        pacs_alone = settings.peers["pacs"].model_copy(update={"priors": False})
+        peers = {"pacs": pacs_alone, "archive": archive}
+        node = start_node(settings.model_copy(update={"peers": peers}))
+        detail, found = _draft(node, film("now", "20200101"))
+    assert detail.split(" in ")[0] in ("timeout", "error")
+    assert 700 < float(detail.split()[2]) < 1500
+    assert found is None
+
+
+def test_a_peer_that_fails_does_not_keep_another_from_answering(
+    start_node: Start, pacs: ArchivePacs, tmp_path: Path
+) -> None:
+    pacs.films = [film("wanted", "20190101")]
+    settings = _settings(tmp_path, pacs)
+    gone = settings.peers["pacs"].model_copy(update={"port": free_port(), "send": ()})
+    peers = {"gone": gone.model_copy(update={"ae_title": "GONE"}), **settings.peers}
+    node = start_node(settings.model_copy(update={"peers": peers}))
+    detail, found = _draft(node, film("now", "20200101"))
+    assert detail.startswith("found in ")
+    assert found is not None
+
+
 def test_a_film_may_be_named_without_being_fetched(
     start_node: Start, pacs: ArchivePacs, tmp_path: Path
 ) -> None:
@@ -245,6 +275,7 @@ def test_a_peer_without_the_service_is_an_error_with_its_reason(
     detail, found = _draft(node, film("now", "20200101"))
     assert detail.startswith("error in ")
     assert "does not offer Study Root" in detail
+    assert "hint: set `retrieve: none` at peer pacs" in detail
     assert found is None
 
 
