@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,25 +110,24 @@ class Site:
 
 
 @contextmanager
-def ours(site: Site, way: Way) -> Iterator[Running]:
+def _in_python(kind: str, site: Site, way: Way, *options: str) -> Iterator[Running]:
+    """Run one of the receivers that this module is the inside of."""
+    port = free_port()
+    files = (site.issued.certificate, site.issued.key, site.authority.path)
+    tls = ["--tls", *map(str, files)] if way.tls else []
+    command = _python(kind, site.folder / f"{kind}-{port}", port, *options, *tls)
+    with _process(command, port, site.folder / f"{kind}.log") as pid:
+        yield Running(site.target(port, way), pid)
+
+
+def ours(site: Site, way: Way) -> AbstractContextManager[Running]:
     """Run this node's SCP, spool and ledger."""
-    port = free_port()
-    options = [] if way.synchronises else ["--no-fsync"]
-    options += _tls_options(site) if way.tls else []
-    folder = site.folder / f"ours-{port}"
-    command = _python("ours", folder, port, *options)
-    with _process(command, port, site.folder / "ours.log") as pid:
-        yield Running(site.target(port, way), pid)
+    return _in_python("ours", site, way, *([] if way.synchronises else ["--no-fsync"]))
 
 
-@contextmanager
-def pynetdicom(site: Site, way: Way) -> Iterator[Running]:
+def pynetdicom(site: Site, way: Way) -> AbstractContextManager[Running]:
     """Run pynetdicom with a handler that writes a file, as its documentation shows."""
-    port = free_port()
-    folder = site.folder / f"pynetdicom-{port}"
-    command = _python("pynetdicom", folder, port, *(_tls_options(site) if way.tls else []))
-    with _process(command, port, site.folder / "pynetdicom.log") as pid:
-        yield Running(site.target(port, way), pid)
+    return _in_python("pynetdicom", site, way)
 
 
 @contextmanager
@@ -187,17 +186,12 @@ def orthanc(site: Site, way: Way) -> Iterator[Running]:
         server.stop()
 
 
-RECEIVERS: Mapping[str, Callable[[Site, Way], Any]] = {
+RECEIVERS: Mapping[str, Callable[[Site, Way], AbstractContextManager[Running]]] = {
     "cxr-node": ours,
     "orthanc": orthanc,
     "pynetdicom": pynetdicom,
     "storescp": storescp,
 }
-
-
-def _tls_options(site: Site) -> list[str]:
-    files = (site.issued.certificate, site.issued.key, site.authority.path)
-    return ["--tls", *map(str, files)]
 
 
 def _serve_ours(options: argparse.Namespace) -> None:

@@ -51,7 +51,7 @@ def _arrivals(study: str) -> list[Arrival]:
             series_uid=films.uid(study, "series"),
             transfer_syntax_uid="1.2.840.10008.1.2.1",
             patient_digest="p",
-            sha256=f"{number}",
+            content_digest=f"{number}",
             num_bytes=1,
             path=f"images/{number}",
             peer="pacs",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,15 @@ import torch
 from numpy.typing import NDArray
 
 from engine.bundle import FORMAT, MANIFEST, CacheShape, sha256_of
+from engine.nets.checkpoints import newest
 from engine.nets.classifier import FilmClassifier
 from engine.nets.load import (
+    TOKENIZER,
+    TOKENIZER2,
     TUNINGS,
     LanguageModel,
     hint_thresholds,
+    last_of,
     load_classifier,
     load_language_model,
     load_tokenizer,
@@ -30,6 +34,7 @@ from engine.nets.load import (
 from engine.nets.vqgan import Vqgan
 from engine.vocabulary import CODES_PER_IMAGE
 from export.config import INTENDED_USE, LICENSE, ExportSettings
+from export.kept import NOTHING, Kept
 from export.novelty import FeatureStatistics
 from export.onnx import ClassifierHead, DecoderHead, EncoderHead, language_model, traced
 
@@ -44,19 +49,24 @@ FILES = {
 SIZE = 256
 
 
-def write_tokenizer_halves(model: Vqgan, directory: Path) -> None:
-    """Trace both halves of the VQ-GAN, weights stored in half precision."""
+def write_tokenizer_halves(model: Vqgan, directory: Path, kept: Kept = NOTHING) -> None:
+    """Trace the halves of the VQ-GAN that are not kept, weights stored in half precision."""
     film = torch.zeros(2, 1, SIZE, SIZE)
     codes = torch.zeros(2, CODES_PER_IMAGE, dtype=torch.int64)
-    traced(EncoderHead(model), film, directory / FILES["encoder"], half_weights=True)
+    if not kept.has("encoder"):
+        traced(EncoderHead(model), film, directory / FILES["encoder"], half_weights=True)
     traced(DecoderHead(model), codes, directory / FILES["decoder"], half_weights=True)
 
 
-def write_classifier(model: FilmClassifier, statistics: FeatureStatistics, directory: Path) -> None:
-    """Trace the classifier with the feature statistics that novelty is measured against."""
+def write_classifier(
+    model: FilmClassifier, images: NDArray[np.uint8], rows: NDArray[np.int64], directory: Path
+) -> dict[str, float]:
+    """Trace the classifier with what is familiar to it; return the guard's limits."""
+    statistics = FeatureStatistics.of(model, images, rows)
     head = ClassifierHead(model, statistics)
     film = torch.zeros(2, 1, SIZE, SIZE)
     traced(head, film, directory / FILES["classifier"], half_weights=True)
+    return {"max_novelty": round(statistics.limit, 3)}
 
 
 def cache_shape(model: LanguageModel, max_length: int) -> CacheShape:
@@ -79,8 +89,9 @@ def manifest(
         "version": settings.version,
         "base_model": recipe["base"]["model"],
         "recipe": recipe["name"],
-        "training_commit": stamp["training_commit"],
+        "training_commit": last_trained(settings.run_dir, stamp)["training_commit"],
         "data_manifest": stamp["data_manifest"],
+        "parent": stamp.get("parent"),
         "precision": settings.precision,
         "quantiser": recipe["tokenizer"]["quantizer"],
         "transform": recipe["transform"],
@@ -95,6 +106,12 @@ def manifest(
         "metrics": measured(settings.run_dir),
         "files": {role: entry(directory / name) for role, name in FILES.items()},
     }
+
+
+def last_trained(run_dir: Path, stamp: dict[str, Any]) -> dict[str, Any]:
+    """Return the stamp of the language model, or of the tokenizer where that alone was trained."""
+    coder = newest(run_dir, last_of(run_dir, TOKENIZER, TOKENIZER2)).values
+    return coder if stamp.get("adopted") and not coder.get("adopted") else stamp
 
 
 def told(run_dir: Path, recipe: dict[str, Any]) -> dict[str, float]:
@@ -148,19 +165,24 @@ def export_bundle(
     Returns the bundle's directory.
     """
     model = load_language_model(settings.run_dir)
-    classifier = load_classifier(settings.run_dir)
-    statistics = FeatureStatistics.of(classifier, images, rows)
+    kept = Kept.of(settings.run_dir, settings.parent_dir) if settings.parent_dir else NOTHING
     target = settings.output_dir
     partial = target.with_name(target.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    write_tokenizer_halves(load_tokenizer(settings.run_dir), partial)
-    write_classifier(classifier, statistics, partial)
-    graph = language_model(model.model, settings.max_length, settings.precision)
-    onnx.save(graph, partial / FILES["language_model"])
+    kept.copy(partial)
+    if not kept.has("encoder", "decoder"):
+        write_tokenizer_halves(load_tokenizer(settings.run_dir), partial, kept)
+    guard = kept.guard
+    if not kept.has("classifier"):
+        guard = write_classifier(load_classifier(settings.run_dir), images, rows, partial)
+    if kept.has("language_model"):
+        settings = replace(settings, max_length=kept.max_length)
+    else:
+        graph = language_model(model.model, settings.max_length, settings.precision)
+        onnx.save(graph, partial / FILES["language_model"])
     model.prompts.tokenizer.save(str(partial / FILES["tokenizer"]))
     shutil.copyfile(settings.license_path, partial / FILES["license"])
-    guard = {"max_novelty": round(statistics.limit, 3)}
     write_manifest(partial, manifest(settings, model, guard, partial))
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)

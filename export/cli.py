@@ -33,6 +33,7 @@ def bundle(options: argparse.Namespace) -> None:
         name=options.name,
         version=options.version,
         precision=options.precision,
+        parent_dir=options.parent,
     )
     target = export_bundle(settings, films.images, films.frontal("train"))
     made = open_bundle(target)
@@ -80,6 +81,7 @@ def parser() -> argparse.ArgumentParser:
     write.add_argument("--name", default="cxr-node-demo")
     write.add_argument("--version", default="0.1.0")
     write.add_argument("--precision", choices=("int8", "float32"), default="int8")
+    write.add_argument("--parent", type=Path, help="bundle that the run adopted: keep its files")
     write.set_defaults(call=bundle)
     stamp = verbs.add_parser("metrics", help=metrics.__doc__)
     stamp.add_argument("--run", type=Path, default=Path("runs/demo"), help="run directory")

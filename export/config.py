@@ -16,7 +16,10 @@ LICENSE = "Research and non-commercial demonstration only; see LICENSE-weights.t
 
 @dataclass(frozen=True)
 class ExportSettings:
-    """From which run, to where, and under which name."""
+    """From which run, to where, and under which name.
+
+    ``parent_dir``: the bundle that the run goes on from, whose untrained networks are copied.
+    """
 
     run_dir: Path
     output_dir: Path
@@ -24,6 +27,7 @@ class ExportSettings:
     name: str = "cxr-node-demo"
     version: str = "0.1.0"
     precision: Precision = "int8"
+    parent_dir: Path | None = None
     max_length: int = 640
     drawing: dict[str, float] = field(
         default_factory=lambda: {"temperature": 0.7, "top_p": 0.8, "guidance": 1.0}

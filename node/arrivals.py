@@ -23,7 +23,7 @@ from node.studies import OPEN_TO_IMAGES, State
 from node.transactions import latest_generation, writing
 
 # Written out once: to build a statement costs more than to execute it.
-_KNOWN = sa.select(instance.c.sop_instance_uid, instance.c.sha256).where(
+_KNOWN = sa.select(instance.c.sop_instance_uid, instance.c.content_digest).where(
     instance.c.sop_instance_uid.in_(sa.bindparam("uids", expanding=True))
 )
 _STILL_OPEN = (
@@ -94,9 +94,9 @@ def _enter(connection: Connection, batch: Sequence[_Entry]) -> list[Recorded]:
         arrival = entry.arrival
         kept = known.get(arrival.sop_instance_uid)
         if kept is not None:
-            outcome.append(Recorded.SAME if kept == arrival.sha256 else Recorded.CONFLICT)
+            outcome.append(Recorded.SAME if kept == arrival.content_digest else Recorded.CONFLICT)
             continue
-        known[arrival.sop_instance_uid] = arrival.sha256
+        known[arrival.sop_instance_uid] = arrival.content_digest
         generation = _join_generation(connection, arrival, entry.at)
         rows.append({**vars(arrival), "generation": generation, "received_at": entry.at})
         outcome.append(Recorded.NEW)
@@ -109,7 +109,7 @@ def _enter(connection: Connection, batch: Sequence[_Entry]) -> list[Recorded]:
 def _known_digests(connection: Connection, sop_instance_uids: Sequence[str]) -> dict[str, str]:
     """Return the digests of the bytes that are kept under some SOP Instance UIDs."""
     rows = connection.execute(_KNOWN, {"uids": sop_instance_uids})
-    return {str(uid): str(sha256) for uid, sha256 in rows}
+    return {str(uid): str(digest) for uid, digest in rows}
 
 
 def _received(row: dict[str, Any]) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Iterator
+
+from blake3 import blake3
 
 from node.clock import Clock
 from node.config import IntakeSettings
@@ -80,7 +81,7 @@ class Receiver:
         """Write, hash and walk in one pass, in the memory of one piece; then keep the file."""
         syntax_uid = command.transfer_syntax_uid
         walk = DatasetWalk.of(syntax_uid, KEPT_TAGS)
-        digest, num_bytes = hashlib.sha256(syntax_uid.encode()), 0
+        digest, num_bytes = blake3(syntax_uid.encode()), 0
         unfinished.write(file_meta(command.sop_class_uid, command.sop_instance_uid, syntax_uid))
         for piece in pieces:
             walk.feed(piece)
@@ -88,7 +89,7 @@ class Receiver:
             digest.update(piece)
             num_bytes += len(piece)
         header = examine(command, walk, accept_synthetic=self._settings.accept_synthetic)
-        sha256 = digest.hexdigest()
+        content_digest = digest.hexdigest()
         return Arrival(
             sop_instance_uid=command.sop_instance_uid,
             sop_class_uid=command.sop_class_uid,
@@ -96,9 +97,9 @@ class Receiver:
             series_uid=header.series_uid,
             transfer_syntax_uid=syntax_uid,
             patient_digest=header.patient_digest,
-            sha256=sha256,
+            content_digest=content_digest,
             num_bytes=num_bytes,
-            path=self._spool.keep_image(unfinished, command.sop_instance_uid, sha256),
+            path=self._spool.keep_image(unfinished, command.sop_instance_uid, content_digest),
             peer=peer,
         )
 

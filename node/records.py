@@ -17,7 +17,8 @@ class Arrival:
     series_uid: str
     transfer_syntax_uid: str
     patient_digest: str
-    sha256: str
+    content_digest: str
+    """BLAKE3 of the transfer syntax and the data set."""
     num_bytes: int
     path: str
     peer: str

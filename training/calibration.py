@@ -135,7 +135,12 @@ def fit(
     run_dir: Path,
     stamp: dict[str, Any],
 ) -> dict[str, list[Reliability]]:
-    """Fit on the given films, write the checkpoint and the bins before and after."""
+    """Fit on the given films, write the checkpoint and the bins before and after.
+
+    A calibration that the classifier already has is taken off first: this one replaces it.
+    """
+    classifier.scale.fill_(1)
+    classifier.shift.zero_()
     logits = finding_logits(classifier, images, rows)
     scale, shift = platt(logits, labels)
     calibrated = logits * scale + shift

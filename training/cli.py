@@ -5,15 +5,18 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
+from engine.bundle import open_bundle
 from engine.errors import CxrError
 from engine.nets.load import SFT2, SFT3, TOKENIZER2
 from training import config
+from training.adopt import stages as adoption
 from training.evaluate import cli as evaluate_cli
 from training.evaluate import rexrank
 from training.stages import Run
@@ -35,6 +38,15 @@ def catalog(run: Run, options: argparse.Namespace) -> None:
     Console().print(table)
     for reason, count in made.dropped.items():
         print(f"dropped: {count} ({reason})")
+
+
+def adopt(run: Run, options: argparse.Namespace) -> None:
+    """Take a bundle's networks as the first stages of a fresh run."""
+    bundle = open_bundle(options.bundle)
+    proof = adoption.adopt(bundle, run.recipe, run.run_dir)
+    print(f"{run.run_dir}: goes on from {bundle.name} {bundle.version}, {bundle.digest[:12]}")
+    for name, value in asdict(proof).items():
+        print(f"{name}: {value:.4g}")
 
 
 def classifier(run: Run, options: argparse.Namespace) -> None:
@@ -99,6 +111,7 @@ def everything(run: Run, options: argparse.Namespace) -> None:
 
 VERBS: dict[str, Verb] = {
     "catalog": catalog,
+    "adopt": adopt,
     "classifier": classifier,
     "calibrate": calibrate,
     "tokenizer": tokenizer,
@@ -118,6 +131,8 @@ def parser() -> argparse.ArgumentParser:
     for name, verb in VERBS.items():
         added = common(verbs.add_parser(name, help=verb.__doc__))
         added.set_defaults(call=verb)
+        if verb is adopt:
+            added.add_argument("--bundle", type=Path, help="bundle to go on from (default: demo)")
         if verb in (encode, everything):
             vqa_cli.clustered(added)
     vqa_cli.add_verbs(verbs, common)

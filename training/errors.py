@@ -7,6 +7,7 @@
         ├── RecipeError
         ├── CatalogError
         ├── VqaError
+        ├── AdoptionError
         └── JobError
 """
 
@@ -29,6 +30,10 @@ class CatalogError(TrainingError):
 
 class VqaError(TrainingError):
     """The table of questions cannot be made or read."""
+
+
+class AdoptionError(TrainingError):
+    """The bundle cannot be trained on."""
 
 
 class JobError(TrainingError):

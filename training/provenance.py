@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import subprocess
 from pathlib import Path
@@ -12,6 +13,8 @@ import torch
 from training.config import Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
+PARENT = "parent.json"
+"""In the directory of a run that goes on from a bundle: which one."""
 
 
 def commit() -> str:
@@ -30,8 +33,16 @@ def git(*arguments: str) -> str:
     return done.stdout.strip()
 
 
-def stamp(recipe: Recipe, catalog_digest: str) -> dict[str, Any]:
-    """Return the provenance record of a run."""
+def parent(run_dir: Path) -> dict[str, Any] | None:
+    """Return what identifies the bundle that a run goes on from, if it goes on from one."""
+    path = run_dir / PARENT
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+
+def stamp(
+    recipe: Recipe, catalog_digest: str, bundle: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the provenance record of a run; ``bundle`` is the one that it goes on from."""
     return {
         "recipe": recipe.model_dump(mode="json"),
         "data_manifest": catalog_digest,
@@ -39,4 +50,5 @@ def stamp(recipe: Recipe, catalog_digest: str) -> dict[str, Any]:
         "torch": torch.__version__,
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
+        "parent": bundle,
     }

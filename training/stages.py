@@ -77,7 +77,8 @@ class Run:
     @cached_property
     def stamp(self) -> dict[str, Any]:
         """The provenance record of the run."""
-        return provenance.stamp(self.recipe, self.catalog.digest())
+        digest = self.catalog.digest()
+        return provenance.stamp(self.recipe, digest, provenance.parent(self.run_dir))
 
     def reported(self, split: str | None = None) -> NDArray[np.int64]:
         """Return the rows of frontal films with a report, of one split or of all."""

@@ -21,6 +21,7 @@ import pytest
 from tests import wire
 from tests.acceptance.peers import NodeProcess, free_port, node_settings, peer, wait_for
 from tests.films import phantom, uid
+from tests.node.conftest import half_written
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow]
 
@@ -102,14 +103,8 @@ def _drip(first: bytes, drop: bytes, num_sockets: int = 20) -> Attack:
     return attack
 
 
-def _repeat(message: bytes, *, num_threads: int = 4) -> Attack:
-    """Connect, say something, and come again when the node hangs up."""
-
-    def once(port: int) -> None:
-        with wire.connect(port) as sock:
-            sock.sendall(message)
-            while sock.recv(4096):
-                pass
+def _by_many(once: Callable[[int], None], num_threads: int) -> Attack:
+    """Do something again and again on several connections at once."""
 
     def attack(port: int, stop: threading.Event) -> None:
         threads = [
@@ -124,7 +119,19 @@ def _repeat(message: bytes, *, num_threads: int = 4) -> Attack:
     return attack
 
 
-def _flood(message: bytes, then: bytes, num_sockets: int = 3) -> Attack:
+def _repeat(message: bytes) -> Attack:
+    """Connect, say something, and come again when the node hangs up."""
+
+    def once(port: int) -> None:
+        with wire.connect(port) as sock:
+            sock.sendall(message)
+            while sock.recv(4096):
+                pass
+
+    return _by_many(once, 4)
+
+
+def _flood(message: bytes, then: bytes) -> Attack:
     """As a known peer gone bad: begin a message and go on without end."""
 
     def once(port: int) -> None:
@@ -133,17 +140,7 @@ def _flood(message: bytes, then: bytes, num_sockets: int = 3) -> Attack:
             for _ in range(4000):
                 sock.sendall(then)
 
-    def attack(port: int, stop: threading.Event) -> None:
-        threads = [
-            threading.Thread(target=_until, args=(stop, lambda: once(port)))
-            for _ in range(num_sockets)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-
-    return attack
+    return _by_many(once, 3)
 
 
 def _never_reads(port: int, stop: threading.Event) -> None:
@@ -261,4 +258,4 @@ def test_five_hundred_associations_at_once_are_served_or_politely_refused(
 
 
 def test_no_file_is_left_half_written(node: NodeProcess) -> None:
-    wait_for(lambda: not list((node.root / "incoming").iterdir()), 20, "the spool to be clean")
+    wait_for(lambda: not half_written(node.root), 20, "the spool to be clean")

@@ -179,5 +179,11 @@ def wait_for_state(node: Node, ds: Dataset, *states: str) -> None:
     wait_for(lambda: study_state(node, ds) == list(states))
 
 
+def half_written(root: Path) -> list[Path]:
+    """Return the files under a storage root that are on their way in."""
+    files = (path for path in (root / "incoming").rglob("*") if path.is_file())
+    return [path for path in files if path.name != "lock"]
+
+
 def no_threads_left() -> bool:
     return not any("Acceptor" in thread.name for thread in threading.enumerate())

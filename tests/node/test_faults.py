@@ -202,7 +202,7 @@ def test_a_study_on_which_the_model_hangs_fails_and_the_next_is_drafted(
 ) -> None:
     engine.may_answer.clear()
     node, hanging = (
-        start_node(work={"sweep_s": 0.05, "lease_s": 1, "max_attempts": 2}),
+        start_node(work={"sweep_s": 0.05, "lease_s": 1, "draft_timeout_s": 1, "max_attempts": 2}),
         phantom("1"),
     )
     send(node, hanging)

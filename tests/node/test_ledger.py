@@ -40,7 +40,7 @@ ARRIVAL = Arrival(
     series_uid="1.2.0",
     transfer_syntax_uid="1.2.840.10008.1.2.1",
     patient_digest="p",
-    sha256="a",
+    content_digest="a",
     num_bytes=1,
     path="images/aa/a.dcm",
     peer="pacs",
@@ -94,7 +94,7 @@ def test_the_same_bytes_twice_are_one_instance(ledger: Ledger, database: Engine)
 
 def test_other_bytes_under_a_known_uid_leave_the_first(ledger: Ledger) -> None:
     ledger.record_arrival(ARRIVAL, 1)
-    assert ledger.record_arrival(replace(ARRIVAL, sha256="b"), 2) is Recorded.CONFLICT
+    assert ledger.record_arrival(replace(ARRIVAL, content_digest="b"), 2) is Recorded.CONFLICT
     assert ledger.record_arrival(ARRIVAL, 3) is Recorded.SAME
 
 

@@ -26,7 +26,15 @@ from node.studies import State
 from node.transactions import reading, writing
 from tests.fakes import FakeEngine, ManualClock
 from tests.films import phantom
-from tests.node.conftest import Pacs, send, settings_for, study_state, wait_for, wait_for_state
+from tests.node.conftest import (
+    Pacs,
+    half_written,
+    send,
+    settings_for,
+    study_state,
+    wait_for,
+    wait_for_state,
+)
 
 Start = Callable[..., Node]
 DAY = 86_400.0
@@ -146,6 +154,7 @@ def test_a_start_removes_files_that_nobody_knows_and_no_other(start_node: Start)
     before = _files(root)
     node.stop()
     stray = root / "images" / "00" / "stray.dcm"
+    stray.parent.mkdir(exist_ok=True)
     stray.write_bytes(b"never acknowledged")
     meant = before[0].relative_to(root).as_posix()
     aside = root / "removing" / meant.replace("/", "_")
@@ -224,7 +233,7 @@ def _receive(ledger: Ledger, study_uid: str, at: float) -> None:
         series_uid=f"{study_uid}.2",
         transfer_syntax_uid="1.2.840.10008.1.2.1",
         patient_digest="p",
-        sha256="a",
+        content_digest="a",
         num_bytes=1000,
         path=f"images/{study_uid}.dcm",
         peer="pacs",
@@ -262,7 +271,7 @@ def test_a_full_disk_refuses_and_takes_again_as_soon_as_there_is_room(
     filler.unlink()
     assert send(node, second) == [0], "the watermark is read at each image: no wait at all"
     wait_for_state(node, second, "DONE")
-    assert list((small_disk / "root" / "incoming").iterdir()) == []
+    assert half_written(small_disk / "root") == []
 
 
 def test_a_disk_that_fills_up_inside_an_image_refuses_it_whole(
@@ -271,7 +280,7 @@ def test_a_disk_that_fills_up_inside_an_image_refuses_it_whole(
     settings = _on(small_disk, pacs, free_min_percent=0)
     node, large = start_node(settings), phantom("large", size=2200)
     assert send(node, large) == [0xA700]
-    assert list((small_disk / "root" / "incoming").iterdir()) == []
+    assert half_written(small_disk / "root") == []
     assert send(node, phantom("small")) == [0]
 
 

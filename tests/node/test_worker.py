@@ -49,7 +49,7 @@ class _Bench:
             series_uid=DS.SeriesInstanceUID,
             transfer_syntax_uid=DS.file_meta.TransferSyntaxUID,
             patient_digest="p",
-            sha256=sha256,
+            content_digest=sha256,
             num_bytes=1,
             path=path,
             peer="pacs",

@@ -1,6 +1,7 @@
 """Calibrated probabilities mean what they say, and a calibration never reorders films."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.findings import FINDINGS
-from engine.nets.load import CALIBRATION, hint_thresholds
+from engine.nets.load import CALIBRATION, hint_thresholds, load_classifier
+from training import checkpoints
 from training.calibration import (
     MIN_CASES,
     best_threshold,
@@ -18,6 +20,7 @@ from training.calibration import (
     reliability,
 )
 from training.calibration import hint_thresholds as thresholds_of
+from training.stages import Run
 
 NUM_FILMS = 4000
 RARE = FINDINGS.index("Fracture")
@@ -92,3 +95,14 @@ def test_a_run_keeps_its_bins_and_its_thresholds(trained):
     known = sum(found["count"] for found in stored["before"])
     assert 0 < known <= num_films * len(FINDINGS)
     assert hint_thresholds(trained.run_dir) == {}, "four films are too few to trust"
+
+
+def test_a_calibration_replaces_the_one_before(trained, tmp_path):
+    run = Run(trained.recipe, shutil.copytree(trained.run_dir, tmp_path / "run"))
+    # of so few films none gets a slope of its own: what stands there must go, not stay below
+    parts = {"model": {"scale": torch.full((14,), 3.0), "shift": torch.full((14,), 2.0)}}
+    checkpoints.save(run.run_dir / CALIBRATION, 1, parts, {"hints": {}})
+    run.calibrate()
+    wanted, found = (load_classifier(each.run_dir) for each in (trained, run))
+    assert torch.equal(found.scale, wanted.scale)
+    assert torch.equal(found.shift, wanted.shift)

@@ -76,7 +76,7 @@ def test_the_command_line_builds_a_catalog_and_names_a_bad_recipe(films_dir, tmp
     assert main(["catalog", "--run", run, "--films", str(films_dir)]) == 0
     assert (tmp_path / "run" / "images.npy").is_file()
     assert main(["catalog", "--run", run, "--recipe", "nosuch"]) == 2
-    assert "shipped recipes: demo, modern, paper" in capsys.readouterr().err
+    assert "shipped recipes: continue, demo, modern, paper" in capsys.readouterr().err
     assert main(["catalog", "--run", run, "--set", "sft.stepz=3"]) == 2
     assert "sft.stepz" in capsys.readouterr().err
 

@@ -1,0 +1,1 @@
+"""From a shipped bundle back to networks that can be trained on."""
