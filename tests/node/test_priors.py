@@ -64,6 +64,7 @@ class ArchivePacs(Pacs):
         self.goes_on = threading.Event()
         self.goes_on.set()
         self.stalls_at = "STUDY"
+        self.drips = False
 
     def _on_requested(self, event: Event) -> None:
         self.num_calls += 1
@@ -76,6 +77,9 @@ class ArchivePacs(Pacs):
         query = event.identifier
         self.asked.append(query)
         self._stall(query.QueryRetrieveLevel)
+        while self.drips and event.assoc.is_established:
+            time.sleep(0.1)
+            yield 0xFF00, self._answer(query, self.films[0])
         above = [uid for uid in list(_LEVELS.values()) if query.get(uid)]
         for ds in self.films:
             if all(ds.get(uid) == query.get(uid) for uid in above):
@@ -122,6 +126,10 @@ def _draft(node: Node, ds: Dataset) -> tuple[str, dict[str, Any] | None]:
     (row,) = node.journal.study(ds.StudyInstanceUID)
     details = [step["detail"] for step in row["timeline"] if step["name"] == "prior"]
     return "".join(details), row["result"]["prior"]
+
+
+def _no_search_goes_on() -> bool:
+    return not any(thread.name == "prior-search" for thread in threading.enumerate())
 
 
 def test_the_last_frontal_film_before_the_study_is_fetched(
@@ -196,7 +204,20 @@ def test_a_peer_that_stalls_delays_the_draft_by_the_budget_and_then_none(
     detail, found = _draft(node, film("next", "20200101"))
     assert "left alone" in detail
     assert pacs.num_calls == num_calls + 1, "the delivery alone"
-    wait_for(lambda: not any(one.name == "prior-search" for one in threading.enumerate()))
+    wait_for(_no_search_goes_on)
+
+
+def test_a_peer_that_answers_without_end_costs_the_budget(
+    start_node: Start, pacs: ArchivePacs, tmp_path: Path
+) -> None:
+    pacs.films = [film("wanted", "20190101")]
+    pacs.drips = True
+    node = start_node(_settings(tmp_path, pacs, budget_s=0.8))
+    detail, found = _draft(node, film("now", "20200101"))
+    assert detail.startswith("timeout in ")
+    assert 700 < float(detail.split()[2]) < 1500
+    assert found is None
+    wait_for(_no_search_goes_on, 3)
 
 
 def test_a_peer_that_takes_the_call_and_says_nothing_costs_the_budget(
