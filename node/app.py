@@ -40,6 +40,7 @@ from node.offered import services_of
 from node.outbox import Outbox
 from node.peers import PeerBook
 from node.pipeline import Drafter, Pipeline
+from node.priors import Priors, PriorShelf
 from node.receiver import Receiver
 from node.retention import Retention
 from node.scp import Scp
@@ -204,14 +205,29 @@ class Node:
         if self._objects is not None:
             self._dispatch.add("copies", Copies(settings.node.storage.root).step)
         if "draft" in settings.node.roles and self._engine is not None:
-            self._add_drafting(self._engine)
+            self._add_drafting(self._engine, scu)
         if "deliver" in settings.node.roles:
             self._add_delivery(scu)
 
-    def _add_drafting(self, engine: Drafter) -> None:
+    def _make_priors(self, scu: Scu) -> Priors | None:
+        """Return what looks for earlier films, where a peer is to be asked for them."""
+        settings = self.settings
+        asked = {name: peer for name, peer in settings.peers.items() if peer.priors}
+        if not asked or not settings.node.study.priors_budget_s:
+            return None
+        return Priors(asked, settings.node, scu, PriorShelf(self._spool, self._database))
+
+    def _add_drafting(self, engine: Drafter, scu: Scu) -> None:
         """Put the workers into service."""
         settings = self.settings
-        pipeline = Pipeline(engine, self._renderer, settings.outputs, self._spool, self._clock)
+        pipeline = Pipeline(
+            engine,
+            self._renderer,
+            settings.outputs,
+            self._spool,
+            self._clock,
+            self._make_priors(scu),
+        )
         leases = Leases(settings.node.work, self._ledger, self._clock)
         self._dispatch.add("leases", leases.step)
         workers = [

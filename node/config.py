@@ -129,6 +129,7 @@ class StudySettings(Section):
     query_timeout_s: Seconds = 2.0
     hard_cap_s: Seconds = 120.0
     successor_every_s: Annotated[float, Field(ge=0, le=86_400)] = 60.0
+    priors_budget_s: Annotated[float, Field(ge=0, le=60)] = 5.0
 
     @model_validator(mode="after")
     def _cap_is_longer(self) -> StudySettings:
@@ -245,6 +246,8 @@ class PeerSettings(Section):
     send: tuple[OutputKind, ...] = ()
     commitment: bool = False
     query: bool = False
+    priors: bool = False
+    retrieve: Literal["get", "none"] = "get"
     tls: bool = False
     certificate: tuple[CertificateRule, ...] = ()
 

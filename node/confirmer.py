@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping
 
 import sqlalchemy as sa
 from pydicom.dataset import Dataset
-from pydicom.uid import UID
-from pynetdicom.association import Association
 from sqlalchemy.engine import Engine
 
 from node.announcements import Announcements
@@ -20,6 +18,7 @@ from node.config import PeerSettings, StudySettings
 from node.errors import PeerError
 from node.ledger import Ledger
 from node.logs import get_logger, say
+from node.query import STUDY_ROOT_FIND, find
 from node.records import DeliveryStatus
 from node.redact import key
 from node.schema import delivery, output
@@ -29,9 +28,6 @@ from node.transactions import reading
 
 _LOG = get_logger("confirmer")
 
-STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
-"""Study Root Query/Retrieve Information Model - FIND."""
-_PENDING = (0xFF00, 0xFF01)
 _ASK_AGAIN_S = 2.0
 _REST_S = 30.0
 """A peer that gave no answer is left alone for this long."""
@@ -141,29 +137,13 @@ def count_instances(
     PeerError
         It cannot be reached, or does not answer in time.
     """
-    with scu.association(peer, [STUDY_ROOT_FIND], timeout_s=rule.query_timeout_s) as assoc:
-        found = _find(assoc, study_uid)
-    if len(found) != 1:
-        return None
-    number = found[0].get("NumberOfStudyRelatedInstances")
-    return None if number is None else int(number)
-
-
-def _find(assoc: Association, study_uid: str) -> list[Dataset]:
-    """Return what a peer finds under a Study Instance UID."""
     query = Dataset()
     query.QueryRetrieveLevel = "STUDY"
     query.StudyInstanceUID = study_uid
     query.NumberOfStudyRelatedInstances = None
-    found = []
-    try:
-        for status, identifier in assoc.send_c_find(query, UID(STUDY_ROOT_FIND)):
-            if "Status" not in status:
-                raise PeerError("no answer")
-            if status.Status in _PENDING and identifier is not None:
-                found.append(identifier)
-            elif status.Status != 0:
-                raise PeerError(f"the query failed: status 0x{status.Status:04X}")
-    except (RuntimeError, ValueError) as error:
-        raise PeerError("the association was lost") from error
-    return found
+    with scu.association(peer, [STUDY_ROOT_FIND], timeout_s=rule.query_timeout_s) as assoc:
+        found = find(assoc, query)
+    if len(found) != 1:
+        return None
+    number = found[0].get("NumberOfStudyRelatedInstances")
+    return None if number is None else int(number)

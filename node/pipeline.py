@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,7 +19,15 @@ from node.clock import Clock, as_datetime
 from node.config import OutputSettings
 from node.errors import DraftRefused
 from node.outputs import OutputIdentity
-from node.records import Claim, Finished, Stage, StoredInstance, StoredOutput
+from node.records import (
+    Claim,
+    Finished,
+    Prior,
+    PriorAnswer,
+    Stage,
+    StoredInstance,
+    StoredOutput,
+)
 from node.rules import InstanceFacts, choose_image
 from node.sc import build_synthetic_sc
 from node.spool import Spool
@@ -67,6 +75,13 @@ class Renderer(Protocol):
         """Render a stored film."""
 
 
+class PriorSearch(Protocol):
+    """What looks for an earlier film; `node.priors.Priors` is one."""
+
+    def look(self, claim: Claim, source: Dataset) -> PriorAnswer:
+        """Return what there is at peers, within a budget of time."""
+
+
 class StudyRefused(DraftRefused):
     """The study gets no draft."""
 
@@ -91,8 +106,8 @@ class _Journey:
     clock: Clock
     stages: list[Stage] = field(default_factory=list)
 
-    def passed(self, name: str) -> None:
-        self.stages.append(Stage(name, self.clock.now()))
+    def passed(self, name: str, detail: str = "") -> None:
+        self.stages.append(Stage(name, self.clock.now(), detail))
 
 
 class Pipeline:
@@ -106,6 +121,8 @@ class Pipeline:
         Decodes the pixels, apart from us.
     settings
         The `outputs:` section.
+    priors
+        Looks for an earlier film of the patient; None where no peer is to be asked.
     """
 
     def __init__(
@@ -115,12 +132,14 @@ class Pipeline:
         settings: OutputSettings,
         spool: Spool,
         clock: Clock,
+        priors: PriorSearch | None = None,
     ) -> None:
         self._engine = engine
         self._renderer = renderer
         self._settings = settings
         self._spool = spool
         self._clock = clock
+        self._priors = priors
 
     def draft_study(self, claim: Claim, instances: tuple[StoredInstance, ...]) -> Finished:
         """Draft one generation of a study; its objects are on disk when this returns.
@@ -136,6 +155,7 @@ class Pipeline:
         """
         journey = _Journey(self._clock)
         film = self._choose(instances, journey)
+        prior = self._look_for_prior(claim, film, journey)
         draft = self._engine.report(film.image)
         journey.passed("reported")
         drawing = None
@@ -144,7 +164,7 @@ class Pipeline:
             journey.passed("drawn")
         outputs = self._build(claim, film, draft, drawing)
         journey.passed("built")
-        return Finished(outputs, _content(film, draft, drawing), tuple(journey.stages))
+        return Finished(outputs, _content(film, draft, drawing, prior), tuple(journey.stages))
 
     def _choose(self, instances: tuple[StoredInstance, ...], journey: _Journey) -> _Film:
         """Return the first film, in the order of the rules, that the guard accepts."""
@@ -169,6 +189,14 @@ class Pipeline:
         if rejected:
             raise StudyRefused(State.SKIPPED, f"no acceptable film: {_join(rejected)}")
         raise StudyRefused(State.FAILED, f"unreadable pixels: {_join(unreadable)}")
+
+    def _look_for_prior(self, claim: Claim, film: _Film, journey: _Journey) -> Prior | None:
+        """Return the last film before this study, if a peer has one to give in time."""
+        if self._priors is None:
+            return None
+        answer = self._priors.look(claim, film.ds)
+        journey.passed("prior", answer.detail)
+        return answer.prior
 
     def _facts(self, instance: StoredInstance) -> InstanceFacts:
         """Read the header facts by which films are chosen."""
@@ -232,7 +260,9 @@ def _join(reasons: Sequence[str]) -> str:
     return "; ".join(dict.fromkeys(reasons))
 
 
-def _content(film: _Film, draft: DraftReport, drawing: Drawing | None) -> dict[str, Any]:
+def _content(
+    film: _Film, draft: DraftReport, drawing: Drawing | None, prior: Prior | None
+) -> dict[str, Any]:
     """Return the result that the ledger keeps."""
     return {
         "source": str(film.ds.SOPInstanceUID),
@@ -243,4 +273,5 @@ def _content(film: _Film, draft: DraftReport, drawing: Drawing | None) -> dict[s
         "text": draft.text,
         "report": draft.provenance.as_json(),
         "drawing": drawing and drawing.provenance.as_json(),
+        "prior": prior and asdict(prior),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,34 @@ class StoredOutput:
     kind: str
     path: str
     sha256: str
+
+
+@dataclass(frozen=True)
+class Prior:
+    """The last chest film of a patient before a study; without a path where it was not fetched."""
+
+    study_uid: str
+    sop_instance_uid: str
+    date: str
+    path: str | None
+
+
+PriorOutcome = Literal["found", "none", "timeout", "error"]
+
+
+@dataclass(frozen=True)
+class PriorAnswer:
+    """What the search for a prior film came to, and the milliseconds that it took."""
+
+    outcome: PriorOutcome
+    reason: str
+    ms: float
+    prior: Prior | None = None
+
+    @property
+    def detail(self) -> str:
+        """Return the answer for the timeline; it names no patient."""
+        return f"{self.outcome} in {self.ms:.0f} ms: {self.reason}"
 
 
 @dataclass(frozen=True)

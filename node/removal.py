@@ -13,7 +13,7 @@ from pathlib import Path
 
 from node.errors import StorageError
 
-_FOLDERS = ("images", "outputs")
+_FOLDERS = ("images", "outputs", "priors")
 _ASIDE = "removing"
 
 Identity = tuple[int, int]

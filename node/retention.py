@@ -29,6 +29,7 @@ from node.schema import (
     event,
     instance,
     output,
+    prior,
     rejection,
     result,
     study,
@@ -46,6 +47,8 @@ _SETTLED_S = 600.0
 _BATCH = 20
 
 _ENDED = (State.DONE, State.SKIPPED, State.FAILED)
+
+_WITH_FILES = (instance, output, prior)
 
 _DATED: tuple[tuple[sa.Table, sa.Column[float]], ...] = (
     (rejection, rejection.c.at),
@@ -100,7 +103,7 @@ class Retention:
             Disk or ledger refused.
         """
         with reading(self._engine) as connection:
-            paths = sa.union_all(sa.select(instance.c.path), sa.select(output.c.path))
+            paths = sa.union_all(*(sa.select(one.c.path) for one in _WITH_FILES))
             known = frozenset(connection.execute(paths).scalars())
         removed, left = self._removal.recover(known)
         if removed:
@@ -132,7 +135,10 @@ class Retention:
         if self._settings.max_gb is None:
             return []
         with reading(self._engine) as connection:
-            total = connection.execute(sa.select(sa.func.sum(instance.c.num_bytes))).scalar() or 0
+            total = sum(
+                connection.execute(sa.select(sa.func.sum(one.c.num_bytes))).scalar() or 0
+                for one in (instance, prior)
+            )
             excess = total - self._settings.max_gb * _GB
             if excess <= 0:
                 return []
@@ -196,8 +202,13 @@ def _candidates(
         .where(event.c.study_uid == still.c.study_uid)
         .scalar_subquery()
     )
+    of_priors = (
+        sa.select(sa.func.coalesce(sa.func.sum(prior.c.num_bytes), 0))
+        .where(prior.c.study_uid == still.c.study_uid)
+        .scalar_subquery()
+    )
     query = (
-        sa.select(still.c.study_uid, last_at.label("last_at"), still.c.num_bytes)
+        sa.select(still.c.study_uid, last_at.label("last_at"), still.c.num_bytes + of_priors)
         .where(still.c.study_uid.not_in(under_way), last_at < ended_before)
         .order_by("last_at")
         .limit(_BATCH)
@@ -226,7 +237,7 @@ def _may_go(connection: Connection, candidate: _Candidate) -> bool:
 
 def _paths(connection: Connection, study_uid: str) -> list[str]:
     query = sa.union_all(
-        *(sa.select(one.c.path).where(one.c.study_uid == study_uid) for one in (instance, output))
+        *(sa.select(one.c.path).where(one.c.study_uid == study_uid) for one in _WITH_FILES)
     )
     return list(connection.execute(query).scalars())
 
@@ -240,7 +251,7 @@ def _delete_study(connection: Connection, study_uid: str) -> None:
     made = sa.select(output.c.sop_instance_uid).where(output.c.study_uid == study_uid)
     for table in (commitment, delivery):
         connection.execute(table.delete().where(table.c.sop_instance_uid.in_(made)))
-    for table in (output, result, instance, announcement, study_count):
+    for table in (output, result, instance, prior, announcement, study_count):
         connection.execute(table.delete().where(table.c.study_uid == study_uid))
     newest = sa.select(sa.func.max(event.c.id)).scalar_subquery()
     connection.execute(event.delete().where(event.c.study_uid == study_uid, event.c.id < newest))

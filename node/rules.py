@@ -9,15 +9,16 @@ from pathlib import Path
 from node.attributes import Attributes
 from node.authored import equipment_purposes
 from node.codes import SYNTHESIZING_EQUIPMENT
+from node.sop_classes import FOR_PROCESSING
 from node.uids import MANUFACTURER
 
 _SR_CLASSES = "1.2.840.10008.5.1.4.1.1.88."
-_FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"
 _REPORT_MODALITIES = ("SR", "DOC", "KO", "PR", "SEG", "OT")
-_FILM_MODALITIES = ("CR", "DX")
+FILM_MODALITIES = ("CR", "DX")
 _CHEST = ("CHEST", "THORA", "LUNG", "RIB", "HEART")
 _VIEW_ORDER = {"PA": 0, "AP": 1, "": 2}
-_LABELLED_OTHERWISE = 3
+LABELLED_OTHERWISE = 3
+"""Rank of a view that is labelled, and neither PA nor AP."""
 
 
 @dataclass(frozen=True)
@@ -78,12 +79,22 @@ def choose_image(candidates: Sequence[InstanceFacts]) -> ImageChoice:
     return ImageChoice(tuple(sorted(usable, key=_preference)), rejected)
 
 
+def speaks_of_chest(text: str) -> bool:
+    """Tell whether a body part or a description suggests the chest."""
+    return any(word in text.upper() for word in _CHEST)
+
+
+def view_rank(view_position: str) -> int:
+    """Return the place of a view in the order of preference: PA, AP, no label, any other."""
+    return _VIEW_ORDER.get(view_position.strip().upper(), LABELLED_OTHERWISE)
+
+
 def _unusable(facts: InstanceFacts) -> str | None:
     """Return why no draft can be made from an instance, going by its header."""
-    if facts.modality not in _FILM_MODALITIES:
+    if facts.modality not in FILM_MODALITIES:
         return f"modality {_shown(facts.modality)} is not CR or DX"
     part = facts.body_part.upper()
-    if part and not any(word in part for word in _CHEST):
+    if part and not speaks_of_chest(part):
         return f"body part {_shown(part)} is not the chest"
     if facts.rows < 1 or facts.columns < 1:
         return "it holds no image"
@@ -98,10 +109,9 @@ def _shown(text: str) -> str:
 
 def _preference(facts: InstanceFacts) -> tuple[int, bool, bool, int, str]:
     """Return the sort key: view, finished images first, primary first, largest, then by UID."""
-    view = _VIEW_ORDER.get(facts.view_position.strip().upper(), _LABELLED_OTHERWISE)
     return (
-        view,
-        facts.sop_class_uid == _FOR_PROCESSING,
+        view_rank(facts.view_position),
+        facts.sop_class_uid == FOR_PROCESSING,
         "SECONDARY" in facts.image_type,
         -facts.rows * facts.columns,
         facts.sop_instance_uid,

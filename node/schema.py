@@ -74,6 +74,16 @@ output = sa.Table(
     sa.Column("sha256", sa.String, nullable=False),
 )
 
+prior = sa.Table(
+    "prior",
+    metadata,
+    sa.Column("study_uid", sa.String, primary_key=True),
+    sa.Column("sop_instance_uid", sa.String, primary_key=True),
+    sa.Column("path", sa.String, nullable=False),
+    sa.Column("num_bytes", sa.Integer, nullable=False),
+)
+"""Earlier films that were fetched for the draft of a study: they are kept as long as the study."""
+
 delivery = sa.Table(
     "delivery",
     metadata,

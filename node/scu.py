@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 import socket
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,12 +19,12 @@ from pydicom.uid import UID
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.events import Event, EventHandlerType
-from pynetdicom.presentation import build_context, build_role
+from pynetdicom.presentation import PresentationContext, build_context, build_role
 
 from node.config import NodeSettings, PeerSettings
 from node.errors import HandshakeRefused, PeerError
 from node.handshakes import connect, peer_certificate
-from node.sop_classes import UNCOMPRESSED, VERIFICATION
+from node.sop_classes import RARER, UNCOMPRESSED, VERIFICATION
 from node.tls import Tls
 from node.transport import HurriedSocket, close
 from node.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
@@ -38,6 +39,7 @@ class _Call:
     is_scp: bool = False
     handlers: Sequence[EventHandlerType] = ()
     timeout_s: float = math.inf
+    takes: Sequence[str] = ()
     connected: list[socket.socket] = field(default_factory=list)
     refused: HandshakeRefused | None = None
 
@@ -111,6 +113,8 @@ class Scu:
         is_scp: bool = False,
         handlers: Sequence[EventHandlerType] = (),
         timeout_s: float = math.inf,
+        total_s: float = math.inf,
+        takes: Sequence[str] = (),
     ) -> Iterator[Association]:
         """Open an association; release it and close its connection at the end.
 
@@ -122,20 +126,26 @@ class Scu:
             What answers requests that the peer sends over this association.
         timeout_s
             Wait no longer for any answer, however patient the node is by its settings.
+        total_s
+            Cut the connection after so long, whatever is under way.
+        takes
+            Storage classes that the peer may send to us over this association (PS3.4 section
+            C.5.3), in every transfer syntax that the node reads.
 
         Raises
         ------
         PeerError
             There is no association.
         """
-        call = _Call(peer, sop_class_uids, is_scp, handlers, timeout_s)
+        call = _Call(peer, sop_class_uids, is_scp, handlers, timeout_s, takes)
         try:
-            assoc = self._associate(call)
-            if not assoc.is_established:
-                raise _why_not(assoc, call)
-            yield assoc
-            if assoc.is_established:
-                assoc.release()
+            with _cutting(call.connected, total_s):
+                assoc = self._associate(call)
+                if not assoc.is_established:
+                    raise _why_not(assoc, call)
+                yield assoc
+                if assoc.is_established:
+                    assoc.release()
         finally:
             for sock in call.connected:
                 close(sock)
@@ -150,14 +160,16 @@ class Scu:
         ae.acse_timeout = min(self._settings.acse_timeout_s, call.timeout_s)
         ae.dimse_timeout = min(self._settings.dimse_timeout_s, call.timeout_s)
         ae.network_timeout = self._settings.idle_timeout_s
-        classes = dict.fromkeys(call.sop_class_uids)
-        roles: list[Any] = [build_role(uid, scp_role=True) for uid in classes if call.is_scp]
+        reversed_classes = [*(call.sop_class_uids if call.is_scp else ()), *call.takes]
+        roles: list[Any] = [
+            build_role(uid, scp_role=True) for uid in dict.fromkeys(reversed_classes)
+        ]
         peer = call.peer
         try:
             return ae.associate(
                 peer.host,
                 peer.port,
-                contexts=[build_context(uid, list(UNCOMPRESSED)) for uid in classes],
+                contexts=_contexts(call),
                 ae_title=peer.ae_title,
                 ext_neg=roles,
                 evt_handlers=[(evt.EVT_CONN_OPEN, self._on_connected, [call]), *call.handlers],
@@ -192,8 +204,39 @@ class Scu:
         return secured
 
 
+def _contexts(call: _Call) -> list[PresentationContext]:
+    """Return what to propose: a rarer syntax stands alone, so a peer need not convert."""
+    classes = dict.fromkeys((*call.sop_class_uids, *call.takes))
+    return [
+        *(build_context(uid, list(UNCOMPRESSED)) for uid in classes),
+        *(build_context(uid, syntax) for uid in call.takes for syntax in RARER),
+    ]
+
+
+@contextmanager
+def _cutting(connected: list[socket.socket], total_s: float) -> Iterator[None]:
+    """Cut the connections that there are when the time is up."""
+    if math.isinf(total_s):
+        yield
+        return
+    timer = threading.Timer(total_s, _cut, [connected])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _cut(connected: list[socket.socket]) -> None:
+    """End connections that are in use; who uses them finds them at their end and closes them."""
+    for sock in connected:
+        with suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+
+
 def _not_taken(*sop_class_uids: str | None) -> str:
-    names = ", ".join(UID(uid or "").name for uid in sop_class_uids)
+    names = ", ".join(dict.fromkeys(UID(uid or "").name for uid in sop_class_uids))
     return f"the peer does not take {names}"
 
 

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 VERIFICATION = "1.2.840.10008.1.1"
 
+FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"
+
 IMAGE_CLASSES: dict[str, str] = {
     "1.2.840.10008.5.1.4.1.1.1": "Computed Radiography Image Storage",
     "1.2.840.10008.5.1.4.1.1.1.1": "Digital X-Ray Image Storage - For Presentation",
-    "1.2.840.10008.5.1.4.1.1.1.1.1": "Digital X-Ray Image Storage - For Processing",
+    FOR_PROCESSING: "Digital X-Ray Image Storage - For Processing",
     "1.2.840.10008.5.1.4.1.1.7": "Secondary Capture Image Storage",
     "1.2.840.10008.5.1.4.1.1.7.2": "Multi-frame Grayscale Byte Secondary Capture Image Storage",
     "1.2.840.10008.5.1.4.1.1.7.3": "Multi-frame Grayscale Word Secondary Capture Image Storage",
     "1.2.840.10008.5.1.4.1.1.7.4": "Multi-frame True Color Secondary Capture Image Storage",
 }
 """Accepted over C-STORE; few on purpose, association set-up costs a context each."""
+
+FILM_CLASSES: tuple[str, ...] = (
+    "1.2.840.10008.5.1.4.1.1.1",
+    "1.2.840.10008.5.1.4.1.1.1.1",
+    FOR_PROCESSING,
+)
+"""The classes of films as modalities make them: what a prior may be."""
 
 IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
@@ -35,3 +44,6 @@ TRANSFER_SYNTAXES: dict[str, str] = {
     "1.2.840.10008.1.2.5": "RLE Lossless",
 }
 """Accepted for images. Deflated is left out: 260 KB of it can unfold to 512 MB."""
+
+RARER: tuple[str, ...] = tuple(uid for uid in TRANSFER_SYNTAXES if uid not in UNCOMPRESSED)
+"""What an object is sent in only where the sender has it so."""

@@ -69,7 +69,7 @@ class Spool:
             The root cannot be made or written.
         """
         try:
-            for name in ("incoming", "images", "outputs"):
+            for name in ("incoming", "images", "outputs", "priors"):
                 (self.root / name).mkdir(parents=True, exist_ok=True, mode=0o700)
             _sync_directory(self.root)
         except OSError as error:
@@ -186,6 +186,11 @@ class Spool:
         finally:
             unfinished.drop()
         return path, hashlib.sha256(buffer.getbuffer()).hexdigest()
+
+    def keep_prior(self, unfinished: Unfinished, study_uid: str, sop_instance_uid: str) -> str:
+        """Make an earlier film last that belongs to the draft of a study; return its path."""
+        name = hashlib.sha256(f"{study_uid}\0{sop_instance_uid}".encode()).hexdigest()
+        return unfinished.keep(self._shelf("priors", name) / f"{name}.dcm")
 
     def path(self, relative: str) -> Path:
         """Return the full path of a stored file, fetched where only the object store has it.

@@ -15,7 +15,7 @@ from node import statuses
 from node.announced import IAN_CLASS, MPPS_CLASS
 from node.app import Node
 from node.config import Settings
-from node.confirmer import STUDY_ROOT_FIND
+from node.query import STUDY_ROOT_FIND
 from tests.films import phantom, uid
 from tests.node.commitment_peers import calling
 from tests.node.conftest import (

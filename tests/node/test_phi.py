@@ -20,7 +20,7 @@ from tests.node.conftest import Pacs, free_port, wait_for
 from tests.node.planted import BIRTH, MARKER, films, plant, traces
 
 ROOT = Path(__file__).parents[2]
-_STORES = ("images", "outputs", "incoming", "ledger.sqlite", "audit.jsonl")
+_STORES = ("images", "outputs", "priors", "incoming", "ledger.sqlite", "audit.jsonl")
 """What may hold patients: spool, outputs, ledger, audit."""
 
 
@@ -42,6 +42,7 @@ class _Run:
             "log_level": "debug",
         }
         peer = {"ae_title": "PACS", "host": "127.0.0.1", "port": pacs_port, "send": ["report"]}
+        peer["priors"] = True
         outbox = {"retry_initial_s": 0.2, "give_up_after_h": 0.0005}
         settings = {"node": node, "peers": {"pacs": peer}, "outputs": {"outbox": outbox}}
         self.config = folder / "config.yaml"
