@@ -202,7 +202,12 @@ def _serve_ours(options: argparse.Namespace) -> None:
         certificate, key, ca = options.tls
         node["tls"] = {"enabled": True, "certificate": certificate, "key": key, "ca": ca}
     peer = PeerSettings(ae_title=SENDER, host="127.0.0.1", port=1, certificate=("any",))
-    settings = Settings(node=NodeSettings.model_validate(node), peers={"sender": peer})
+    peers = {
+        title.lower(): peer.model_copy(update={"ae_title": title})
+        for title in (SENDER, "PACS", "TURNED")
+    }
+    node |= {"max_associations_per_peer": 8, "max_associations_per_ip": 40}
+    settings = Settings(node=NodeSettings.model_validate(node), peers=peers)
     clock = SystemClock()
     spool = Spool(settings.node.storage)
     spool.prepare()

@@ -19,7 +19,7 @@ from node.errors import StorageError
 
 _COPIES_KEPT_S = 86_400.0
 _SWEEP_S = 600.0
-_FOLDERS = ("images", "outputs")
+_FOLDERS = ("images", "outputs", "priors")
 _HINT = "look at `node.storage.objects`, at the keys in the environment and at the store itself"
 
 

@@ -190,7 +190,7 @@ class Spool:
     def keep_prior(self, unfinished: Unfinished, study_uid: str, sop_instance_uid: str) -> str:
         """Make an earlier film last that belongs to the draft of a study; return its path."""
         name = hashlib.sha256(f"{study_uid}\0{sop_instance_uid}".encode()).hexdigest()
-        return unfinished.keep(self._shelf("priors", name) / f"{name}.dcm")
+        return self._keep(unfinished, self._shelf("priors", name) / f"{name}.dcm")
 
     def path(self, relative: str) -> Path:
         """Return the full path of a stored file, fetched where only the object store has it.
