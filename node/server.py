@@ -170,7 +170,12 @@ class Server:
         )
         with self._lock:
             self._talking[connection] = thread
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # the system has no thread left: this caller pays, not the listener
+            say(_LOG, "server.no_thread", level=logging.ERROR, address=connection.address)
+            self._show_out(connection)
+            close(connection.sock)
 
     def _run(self, connection: Connection) -> None:
         try:

@@ -286,6 +286,24 @@ def test_an_abort_in_the_middle_leaves_no_file_and_one_line(start_node: Start) -
     assert send(node, phantom("after")) == [0x0000]
 
 
+def test_a_system_without_threads_costs_a_caller_and_not_the_listener(
+    start_node: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = start_node()
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        sock = socket.create_connection(("127.0.0.1", node.settings.node.port))
+        patched.setattr(threading.Thread, "start", refuse)
+        sock.sendall(b"x")
+        sock.settimeout(5)
+        assert _ends(sock)
+        sock.close()
+    assert send(node, phantom("after")) == [0x0000]
+
+
 def test_the_study_of_an_open_association_stays_open(start_node: Start) -> None:
     node, ds = start_node(), phantom("open")
     assoc = associate(node)
