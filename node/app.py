@@ -52,6 +52,8 @@ from node.worker import Closer, Worker
 
 _LOG = get_logger("app")
 _STOP_TIMEOUT_S = 30.0
+_DELIVERY_LIMIT_S = 900.0
+"""A batch to a peer that has not ended by then hangs, and another thread goes on."""
 _SIGNAL_LOOK_S = 1.0
 
 
@@ -252,7 +254,7 @@ class Node:
             self._dispatch.add("confirmer", self._kicking(self._make_confirmer(scu).step))
         self._dispatch.add("retention", self._retention.step)
         for name, step in self._delivery_queues().items():
-            self._dispatch.share(name, [step])
+            self._dispatch.share(name, [step], _DELIVERY_LIMIT_S)
 
     def _make_auditor(self) -> Auditor:
         """Put the audit trail into service, and its way to the repository."""

@@ -29,6 +29,8 @@ from node.tls import Tls
 from node.transport import HurriedSocket, close
 from node.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
+_PAUSE_LIMIT_S = 2.0
+
 
 @dataclass
 class _Call:
@@ -145,7 +147,7 @@ class Scu:
                     raise _why_not(assoc, call)
                 yield assoc
                 if assoc.is_established:
-                    assoc.release()
+                    _release(assoc)
         finally:
             for sock in call.connected:
                 close(sock)
@@ -233,6 +235,22 @@ def _cut(connected: list[socket.socket]) -> None:
     for sock in connected:
         with suppress(OSError):
             sock.shutdown(socket.SHUT_RDWR)
+
+
+def _release(assoc: Association) -> None:
+    """Release an association as pynetdicom does, but not without end.
+
+    `Association.release` first waits for the thread that reads to pause. Where that thread ends at
+    the same moment, as it does when the peer hangs up, it never pauses: one call in some thousands
+    then waited for ever. The connection is closed after this in any case.
+    """
+    assoc._reactor_checkpoint.clear()
+    deadline = time.monotonic() + _PAUSE_LIMIT_S
+    while not assoc._is_paused and time.monotonic() < deadline:
+        time.sleep(0.0005)
+    if assoc._is_paused:
+        assoc.acse.negotiate_release()
+    assoc._reactor_checkpoint.set()
 
 
 def _not_taken(*sop_class_uids: str | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -43,6 +44,17 @@ def _scp(handlers: Any = (), **contexts: Any) -> Iterator[int]:
 
 def test_an_echo_takes_milliseconds(pacs: Pacs) -> None:
     assert 0 < SCU.echo(_peer(pacs.port)) < 2000
+
+
+@pytest.mark.timeout(30)
+def test_a_release_does_not_wait_for_a_reader_that_has_ended(pacs: Pacs) -> None:
+    started = time.monotonic()
+    with SCU.association(_peer(pacs.port), [VERIFICATION]) as assoc:
+        assoc._kill = True  # its thread ends, as it does when the peer hangs up just now
+        assoc.join(5)
+        assert not assoc.is_alive()
+        assert not assoc._is_paused
+    assert time.monotonic() - started < 10
 
 
 def test_a_dead_port_is_named() -> None:
