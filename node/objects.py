@@ -20,6 +20,9 @@ from node.errors import StorageError
 _COPIES_KEPT_S = 86_400.0
 _SWEEP_S = 600.0
 _FOLDERS = ("images", "outputs", "priors")
+_ATTEMPTS = 1
+_PATIENCE = {"connect_timeout": 3, "read_timeout": 20, "retries": {"max_attempts": 1}}
+"""A sender waits meanwhile: it is told to come again before it gives up on us."""
 _HINT = "look at `node.storage.objects`, at the keys in the environment and at the store itself"
 
 
@@ -45,8 +48,9 @@ class ObjectStore:
 
         with _refusing():
             self._store, self._base = fsspec.core.url_to_fs(
-                url, use_listings_cache=False, skip_instance_cache=True
+                url, use_listings_cache=False, skip_instance_cache=True, config_kwargs=_PATIENCE
             )
+            self._store.retries = _ATTEMPTS
 
     def put(self, relative: str, path: Path) -> None:
         """Copy a file into the store; it is there, whole, when this returns.

@@ -70,7 +70,8 @@ def test_one_writer_waits_for_the_other_and_a_reader_for_nobody(url: sa.URL) -> 
     engine.dispose()
 
 
-def test_many_processes_may_open_a_new_ledger_at_once(url: sa.URL) -> None:
+def test_many_processes_may_open_a_new_shared_ledger_at_once(postgres: Postgres) -> None:
+    url = ledger_url(_node(url=postgres.database()))
     failures: list[Exception] = []
 
     def open_it() -> None:
