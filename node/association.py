@@ -8,12 +8,12 @@ from io import BytesIO
 
 from pydicom.dataset import Dataset
 
+from node import statuses
 from node.admission import Admission, Place
 from node.channel import Channel, Patience
 from node.config import NodeSettings
 from node.dimse import (
     OPERATIONS,
-    UNRECOGNISED_OPERATION,
     CommandField,
     CommandSet,
     encode_answer,
@@ -57,8 +57,6 @@ from node.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 _LOG = get_logger("scp")
 _MIB = 1024 * 1024
 _MAX_REQUEST_BYTES = 4 * _MIB
-_PROCESSING_FAILURE = 0x0110
-_NO_SUCH_SOP_CLASS = 0x0118
 
 
 @dataclass(frozen=True)
@@ -185,7 +183,7 @@ class Association:
             case _ if command.is_answer:
                 raise ProtocolFault("an answer came that nobody asked for", Reason.UNEXPECTED_PDU)
             case _:
-                answer = Answer(UNRECOGNISED_OPERATION, "this operation is not offered")
+                answer = Answer(statuses.UNRECOGNISED_OPERATION, "this operation is not offered")
         for _ in pieces:
             pass
         encoded = encode_answer(command, answer.status, answer.comment, answer.sop_instance_uid)
@@ -237,9 +235,11 @@ class Association:
         """Hand a DIMSE-N request to the service that is offered for it (PS3.7 section 10)."""
         service = self._house.services.get((context.abstract_syntax, operation))
         if service is None:
-            return Answer(UNRECOGNISED_OPERATION, "this operation is not offered")
+            return Answer(statuses.UNRECOGNISED_OPERATION, "this operation is not offered")
         if command.sop_class_uid != context.abstract_syntax:
-            return Answer(_NO_SUCH_SOP_CLASS, "SOP class is not that of the presentation context")
+            return Answer(
+                statuses.NO_SUCH_CLASS, "SOP class is not that of the presentation context"
+            )
         try:
             answer = service.serve(
                 Request(
@@ -252,7 +252,7 @@ class Association:
                 )
             )
         except (IntakeRefused, StorageError) as error:
-            answer = Answer(_PROCESSING_FAILURE, str(error))
+            answer = Answer(statuses.PROCESSING_FAILURE, str(error))
         if answer.status != SUCCESS:
             self._note("operation", f"{operation}: {answer.comment}", status=answer.status)
         return answer
@@ -286,7 +286,9 @@ def _read_data_set(pieces: Iterator[memoryview], transfer_syntax_uid: str) -> Da
     walk, buffer = DatasetWalk.of(transfer_syntax_uid), BytesIO()
     for piece in pieces:
         if buffer.tell() + len(piece) > _MAX_REQUEST_BYTES:
-            raise IntakeRefused(_PROCESSING_FAILURE, "the data set of the request is too large")
+            raise IntakeRefused(
+                statuses.PROCESSING_FAILURE, "the data set of the request is too large"
+            )
         walk.feed(piece)
         buffer.write(piece)
     walk.finish()

@@ -47,7 +47,6 @@ STUDY_UID = Code("110180", "Study Instance UID")
 CLASS_UID = Code("110181", "SOP Class UID")
 NODE_ID = Code("110182", "Node ID")
 PATIENT_NUMBER = Code("2", "Patient Number", "RFC-3881")
-REPORT_NUMBER = Code("9", "Report Number", "RFC-3881")
 """What an object is identified by (CID 404, section A.5.1.2.4)."""
 
 

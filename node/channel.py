@@ -139,11 +139,6 @@ class Channel:
         except (OSError, ValueError) as error:
             raise ConnectionLost("the peer does not take our answer") from error
 
-    def cut(self) -> None:
-        """End the connection from another thread; whoever waits on it wakes up."""
-        with suppress(OSError):
-            self._sock.shutdown(socket.SHUT_RDWR)
-
     def part(self) -> None:
         """Let the peer read our last word and close first, for a moment; then close.
 

@@ -31,8 +31,6 @@ OPERATIONS: Mapping[int, Operation] = {
     CommandField.N_CREATE: Operation.CREATE,
 }
 MAX_COMMAND_BYTES = 16_384
-UNRECOGNISED_OPERATION = 0x0211
-"""Status of PS3.7 annex C.5.24."""
 
 _ANSWER = 0x8000
 _NO_DATA_SET = 0x0101

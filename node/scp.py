@@ -106,10 +106,6 @@ class Scp:
         """Return the studies of which an image came over an association that is still open."""
         return self._admission.open_study_uids()
 
-    def num_associations(self) -> int:
-        """Return the number of associations that are open."""
-        return self._admission.num_open()
-
     def num_connections(self) -> int:
         """Return the number of connections that are open, associations or not."""
         return self._server.num_connections()

@@ -124,3 +124,16 @@ class Authority:
         encoded = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
         issued.key.write_bytes(encoded)
         return issued
+
+
+def wrong_ca(_authority: Authority, folder: Path, title: str = "PACS") -> Issued:
+    """Return a certificate of an authority that nobody was told to trust."""
+    return Authority(folder / "other", "Other CA").issue(title)
+
+
+def expired(authority: Authority, _folder: Path, title: str = "PACS") -> Issued:
+    return authority.issue(title, starts=-9 * DAY, ends=-DAY, stem="expired")
+
+
+def self_signed(authority: Authority, _folder: Path, title: str = "PACS") -> Issued:
+    return authority.issue(title, self_signed=True, stem="self-signed")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from tests.acceptance.peers import (
     wait_for,
 )
 from tests.films import Film, dicom, needs_films, phantom
-from tests.pki import DAY, Authority, Issued
+from tests.pki import Authority, Issued, expired, self_signed, wrong_ca
 
 pytestmark = pytest.mark.slow
 Start = Callable[..., NodeProcess]
@@ -98,18 +99,6 @@ def test_storescu_stores_over_tls(
     assert len(list((node.root / "images").rglob("*.dcm"))) == 1
 
 
-def _wrong_ca(_authority: Authority, folder: Path) -> Issued:
-    return Authority(folder / "other", "Other CA").issue("MODALITY")
-
-
-def _expired(authority: Authority, _folder: Path) -> Issued:
-    return authority.issue("MODALITY", starts=-9 * DAY, ends=-DAY, stem="expired")
-
-
-def _self_signed(authority: Authority, _folder: Path) -> Issued:
-    return authority.issue("MODALITY", self_signed=True, stem="self-signed")
-
-
 def _another(authority: Authority, _folder: Path) -> Issued:
     return authority.issue("CT1")
 
@@ -117,9 +106,9 @@ def _another(authority: Authority, _folder: Path) -> Issued:
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (_wrong_ca, "unable to get local issuer certificate"),
-        (_expired, "certificate has expired"),
-        (_self_signed, "self-signed certificate"),
+        (partial(wrong_ca, title="MODALITY"), "unable to get local issuer certificate"),
+        (partial(expired, title="MODALITY"), "certificate has expired"),
+        (partial(self_signed, title="MODALITY"), "self-signed certificate"),
         (_another, "the certificate is not that of peer modality"),
     ],
     ids=["wrong authority", "expired", "self-signed", "of another title"],
@@ -175,7 +164,7 @@ def _storescp(authority: Authority, issued: Issued, folder: Path, *options: str)
 def test_storescp_is_called_over_tls_and_one_with_a_wrong_certificate_is_not(
     tmp_path: Path, authority: Authority, issued: Mapping[str, Issued]
 ) -> None:
-    good, bad = authority.issue("ARCHIVE", rsa_bits=2048), _wrong_ca(authority, tmp_path)
+    good, bad = authority.issue("ARCHIVE", rsa_bits=2048), wrong_ca(authority, tmp_path, "MODALITY")
     with (
         _storescp(authority, good, tmp_path / "good") as port,
         _storescp(authority, bad, tmp_path / "bad") as other,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -183,7 +182,3 @@ def half_written(root: Path) -> list[Path]:
     """Return the files under a storage root that are on their way in."""
     files = (path for path in (root / "incoming").rglob("*") if path.is_file())
     return [path for path in files if path.name != "lock"]
-
-
-def no_threads_left() -> bool:
-    return not any("Acceptor" in thread.name for thread in threading.enumerate())

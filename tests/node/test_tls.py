@@ -32,7 +32,7 @@ from node.tls import Tls, strict_context
 from tests.fakes import ManualClock
 from tests.films import phantom
 from tests.node.conftest import Pacs, free_port, settings_for, wait_for
-from tests.pki import DAY, Authority, Issued
+from tests.pki import DAY, Authority, Issued, expired, self_signed, wrong_ca
 
 Start = Callable[..., Node]
 
@@ -113,29 +113,17 @@ def test_a_known_peer_stores_over_each_version(
     assert len(list((node.settings.node.storage.root / "images").rglob("*.dcm"))) == 1
 
 
-def _wrong_ca(authority: Authority, folder: Path) -> Issued:
-    return Authority(folder / "other", "Other CA").issue("PACS")
-
-
-def _expired(authority: Authority, _folder: Path) -> Issued:
-    return authority.issue("PACS", starts=-9 * DAY, ends=-DAY, stem="expired")
-
-
 def _not_yet(authority: Authority, _folder: Path) -> Issued:
     return authority.issue("PACS", starts=DAY, stem="early")
-
-
-def _self_signed(authority: Authority, _folder: Path) -> Issued:
-    return authority.issue("PACS", self_signed=True, stem="self-signed")
 
 
 @pytest.mark.parametrize(
     ("make", "reason", "cure"),
     [
-        (_wrong_ca, "unable to get local issuer certificate", "add the authority"),
-        (_expired, "certificate has expired", "replace the peer's certificate"),
+        (wrong_ca, "unable to get local issuer certificate", "add the authority"),
+        (expired, "certificate has expired", "replace the peer's certificate"),
         (_not_yet, "certificate is not yet valid", "clock"),
-        (_self_signed, "self-signed certificate", "add the peer's own certificate"),
+        (self_signed, "self-signed certificate", "add the peer's own certificate"),
         (None, "the peer shows no certificate", "give the peer a certificate"),
     ],
     ids=["wrong authority", "expired", "not yet valid", "self-signed", "none"],
@@ -553,9 +541,9 @@ def test_a_peer_is_called_over_tls(authority: Authority, ours: Issued, theirs: I
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (_wrong_ca, "unable to get local issuer certificate"),
-        (_expired, "certificate has expired"),
-        (_self_signed, "self-signed certificate"),
+        (wrong_ca, "unable to get local issuer certificate"),
+        (expired, "certificate has expired"),
+        (self_signed, "self-signed certificate"),
         (lambda authority, _path: authority.issue("EVIL"), "not the peer's"),
     ],
     ids=["wrong authority", "expired", "self-signed", "another's"],
