@@ -31,7 +31,8 @@ from node.commitment import (
     request_to_ds,
 )
 from node.commitments import Awaited, Commitments, Outcome
-from node.config import OutputSettings, PeerSettings
+from node.config import PeerSettings
+from node.config_outputs import OutputSettings
 from node.errors import LedgerError, PeerError
 from node.logs import get_logger, say
 from node.outbox import backoff_s

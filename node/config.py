@@ -14,14 +14,14 @@ from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     field_validator,
     model_validator,
 )
 
 from engine.config import EngineSettings
+from node.config_outputs import OutputKind, OutputSettings
+from node.config_section import Port, Seconds, Section
 
 _PEER_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
@@ -65,14 +65,6 @@ AeTitle = Annotated[str, AfterValidator(_check_ae_title)]
 Network = Annotated[str, AfterValidator(_check_network)]
 CertificateRule = Annotated[str, AfterValidator(_check_certificate_rule)]
 PeerName = Annotated[str, AfterValidator(_check_peer_name)]
-Port = Annotated[int, Field(ge=1, le=65535)]
-Seconds = Annotated[float, Field(gt=0, le=86_400)]
-
-
-class Section(BaseModel):
-    """A frozen part of the configuration in which an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class StorageSettings(Section):
@@ -231,7 +223,6 @@ class NodeSettings(Section):
         return self
 
 
-OutputKind = Literal["report", "synthetic"]
 PeerRight = Literal["echo", "store", "commitment", "mpps", "ian"]
 
 
@@ -258,62 +249,12 @@ class PeerSettings(Section):
         return self
 
 
-class ReportSettings(Section):
-    """The draft Structured Report."""
-
-    enabled: bool = True
-    series_number: Annotated[int, Field(ge=1, le=2_147_483_647)] = 9701
-    series_description: Annotated[str, Field(max_length=64)] = "AI DRAFT REPORT - UNVERIFIED"
-    completion_flag: Literal["PARTIAL", "COMPLETE"] = "PARTIAL"
-    completion_flag_description: Annotated[str, Field(max_length=64)] = (
-        "AI draft awaiting radiologist"
-    )
-    title: Literal["18748-4", "43468-8", "11528-7"] = "18748-4"
-    synthetic_data_mark: bool = False
-
-
-class SyntheticSettings(Section):
-    """The synthetic image; off until a site asks for it."""
-
-    enabled: bool = False
-    identity: Literal["research_patient", "same_study"] = "research_patient"
-    series_number: Annotated[int, Field(ge=1, le=2_147_483_647)] = 9703
-    series_description: Annotated[str, Field(max_length=64)] = "SYNTHETIC - NOT A PATIENT IMAGE"
-    patient_id_prefix: Annotated[str, Field(min_length=1, max_length=32)] = "RESEARCH-"
-
-
-class OutboxSettings(Section):
-    """How often a destination is tried, and when it is given up."""
-
-    retry_initial_s: Seconds = 30.0
-    retry_factor: Annotated[float, Field(ge=1, le=10)] = 2.0
-    retry_max_s: Seconds = 600.0
-    give_up_after_h: Annotated[float, Field(gt=0, le=8760)] = 72.0
-
-
-class CommitmentSettings(Section):
-    """Storage commitment asked of peers that have `commitment: true` (PS3.4 annex J)."""
-
-    wait_s: Annotated[float, Field(ge=0, le=60)] = 2.0
-    report_timeout_s: Seconds = 3600.0
-    max_resends: Annotated[int, Field(ge=0, le=100)] = 3
-
-
-class OutputSettings(Section):
-    """What leaves the node, and how it is delivered."""
-
-    report: ReportSettings = ReportSettings()
-    synthetic: SyntheticSettings = SyntheticSettings()
-    outbox: OutboxSettings = OutboxSettings()
-    commitment: CommitmentSettings = CommitmentSettings()
-
-
 class Settings(Section):
     """The whole config.yaml."""
 
     node: NodeSettings = NodeSettings()
     engine: EngineSettings = EngineSettings()
-    peers: dict[PeerName, PeerSettings] = {}
+    peers: Annotated[dict[PeerName, PeerSettings], Field(default_factory=dict)]
     outputs: OutputSettings = OutputSettings()
 
     @model_validator(mode="after")

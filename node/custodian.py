@@ -22,7 +22,8 @@ from node.commitment import (
     report_to_ds,
     request_from_ds,
 )
-from node.config import OutboxSettings, PeerSettings
+from node.config import PeerSettings
+from node.config_outputs import OutboxSettings
 from node.custody import MAX_OPEN, Asked, Custody
 from node.errors import LedgerError, PeerError
 from node.logs import get_logger, say

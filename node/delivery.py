@@ -11,7 +11,8 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from node.clock import Clock
-from node.config import OutboxSettings, PeerSettings
+from node.config import PeerSettings
+from node.config_outputs import OutboxSettings
 from node.errors import PeerError
 from node.logs import get_logger, say
 from node.outbox import Outbox, backoff_s

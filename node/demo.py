@@ -25,14 +25,13 @@ from node.app import Node
 from node.config import (
     IntakeSettings,
     NodeSettings,
-    OutputSettings,
     PeerSettings,
     Settings,
     StorageSettings,
     StudySettings,
-    SyntheticSettings,
     WorkSettings,
 )
+from node.config_outputs import OutputSettings, SyntheticSettings
 from node.demo_files import write_drawing, write_film, write_picture, write_report
 from node.errors import SUCCESS, NodeError
 from node.phantom import film_from_drawing, film_from_file

@@ -7,7 +7,7 @@ from collections.abc import Collection
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from node.config import OutboxSettings
+from node.config_outputs import OutboxSettings
 from node.records import Delivery, DeliveryStatus, Stage, Verdict
 from node.schema import commitment, delivery, output, study
 from node.studies import State

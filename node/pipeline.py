@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
@@ -16,8 +16,10 @@ from engine.errors import PixelError
 from engine.pixels import Transform
 from engine.results import DraftReport, Drawing, Image, Inspection
 from node.clock import Clock, as_datetime
-from node.config import OutputSettings
+from node.config_outputs import OutputSettings
+from node.drafted import Drafted, Film
 from node.errors import DraftRefused
+from node.makers import make_objects
 from node.outputs import OutputIdentity
 from node.records import (
     Claim,
@@ -29,9 +31,7 @@ from node.records import (
     StoredOutput,
 )
 from node.rules import InstanceFacts, choose_image
-from node.sc import build_synthetic_sc
 from node.spool import Spool
-from node.sr_narrative import build_draft_sr
 from node.studies import State
 
 
@@ -88,15 +88,6 @@ class StudyRefused(DraftRefused):
     def __init__(self, state: State, reason: str) -> None:
         super().__init__(reason)
         self.state = state
-
-
-@dataclass(frozen=True)
-class _Film:
-    """The film that a draft is made from."""
-
-    ds: Dataset
-    image: Image
-    inspection: Inspection
 
 
 @dataclass
@@ -162,11 +153,12 @@ class Pipeline:
         if self._settings.synthetic.enabled:
             drawing = self._engine.draw(draft.text, seed=seed_of(claim))
             journey.passed("drawn")
-        outputs = self._build(claim, film, draft, drawing)
+        drafted = Drafted(film, draft, self._identity(claim, film), drawing, prior)
+        outputs = tuple(self._store(kind, ds) for kind, ds in make_objects(drafted, self._settings))
         journey.passed("built")
-        return Finished(outputs, _content(film, draft, drawing, prior), tuple(journey.stages))
+        return Finished(outputs, drafted.content(), tuple(journey.stages))
 
-    def _choose(self, instances: tuple[StoredInstance, ...], journey: _Journey) -> _Film:
+    def _choose(self, instances: tuple[StoredInstance, ...], journey: _Journey) -> Film:
         """Return the first film, in the order of the rules, that the guard accepts."""
         choice = choose_image([self._facts(instance) for instance in instances])
         if not choice.candidates:
@@ -184,13 +176,13 @@ class Pipeline:
             journey.passed("inspected")
             if inspection.accepted:
                 ds = dcmread(facts.path, stop_before_pixels=True)
-                return _Film(ds, image, inspection)
+                return Film(ds, image, inspection)
             rejected.extend(inspection.reasons)
         if rejected:
             raise StudyRefused(State.SKIPPED, f"no acceptable film: {_join(rejected)}")
         raise StudyRefused(State.FAILED, f"unreadable pixels: {_join(unreadable)}")
 
-    def _look_for_prior(self, claim: Claim, film: _Film, journey: _Journey) -> Prior | None:
+    def _look_for_prior(self, claim: Claim, film: Film, journey: _Journey) -> Prior | None:
         """Return the last film before this study, if a peer has one to give in time."""
         if self._priors is None:
             return None
@@ -218,11 +210,9 @@ class Pipeline:
             path=path,
         )
 
-    def _build(
-        self, claim: Claim, film: _Film, draft: DraftReport, drawing: Drawing | None
-    ) -> tuple[StoredOutput, ...]:
-        """Build the objects and write them to disk."""
-        identity = OutputIdentity(
+    def _identity(self, claim: Claim, film: Film) -> OutputIdentity:
+        """Return what the objects of this generation are called, the same on every retry."""
+        return OutputIdentity(
             study_instance_uid=claim.study_uid,
             generation=claim.generation,
             bundle_digest=self._engine.digest,
@@ -235,14 +225,6 @@ class Pipeline:
             previous_bundle_digest=claim.predecessor_digest or "",
             has_predecessor=claim.predecessor_digest is not None,
         )
-        made: list[StoredOutput] = []
-        if self._settings.report.enabled:
-            ds = build_draft_sr(film.ds, [film.ds], draft, identity, self._settings.report)
-            made.append(self._store("report", ds))
-        if drawing is not None:
-            ds = build_synthetic_sc(film.ds, drawing, identity, self._settings.synthetic)
-            made.append(self._store("synthetic", ds))
-        return tuple(made)
 
     def _store(self, kind: str, ds: Dataset) -> StoredOutput:
         path, sha256 = self._spool.store_output(ds)
@@ -258,20 +240,3 @@ def seed_of(claim: Claim) -> int:
 def _join(reasons: Sequence[str]) -> str:
     """Join reasons, each once."""
     return "; ".join(dict.fromkeys(reasons))
-
-
-def _content(
-    film: _Film, draft: DraftReport, drawing: Drawing | None, prior: Prior | None
-) -> dict[str, Any]:
-    """Return the result that the ledger keeps."""
-    return {
-        "source": str(film.ds.SOPInstanceUID),
-        "view": film.inspection.view,
-        "scores": film.inspection.scores,
-        "findings": list(draft.findings),
-        "impression": list(draft.impression),
-        "text": draft.text,
-        "report": draft.provenance.as_json(),
-        "drawing": drawing and drawing.provenance.as_json(),
-        "prior": prior and asdict(prior),
-    }

@@ -22,7 +22,7 @@ from node.authored import (
     set_times,
 )
 from node.codes import SYNTHESIZING_EQUIPMENT
-from node.config import SyntheticSettings
+from node.config_outputs import SyntheticSettings
 from node.copied import UTF_8, copy_patient_and_study, own_text, text_of
 from node.outputs import SYNTHETIC, OutputIdentity
 

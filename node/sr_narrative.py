@@ -17,7 +17,7 @@ from node.authored import (
     set_equipment,
     set_times,
 )
-from node.config import ReportSettings
+from node.config_outputs import ReportSettings
 from node.copied import copy_items, copy_patient_and_study, own_text, text_of
 from node.outputs import REPORT, OutputIdentity
 from node.uids import MANUFACTURER

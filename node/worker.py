@@ -9,7 +9,8 @@ from dataclasses import replace
 from engine.errors import CxrError
 from node.announcements import Announcements
 from node.clock import Clock
-from node.config import OutboxSettings, StudySettings, WorkSettings
+from node.config import StudySettings, WorkSettings
+from node.config_outputs import OutboxSettings
 from node.errors import StorageError
 from node.leases import Leases
 from node.ledger import Ledger

@@ -11,7 +11,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from engine.results import DraftReport, Drawing, Provenance
-from node.config import ReportSettings, SyntheticSettings
+from node.config_outputs import ReportSettings, SyntheticSettings
 from node.outputs import OutputIdentity
 from node.sc import build_synthetic_sc
 from node.sr_narrative import build_draft_sr

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydicom import dcmread
 
 from node.app import Node
-from node.config import OutboxSettings
+from node.config_outputs import OutboxSettings
 from node.delivery import verdict_on
 from node.outbox import backoff_s
 from node.records import Delivery, DeliveryStatus

@@ -16,7 +16,7 @@ from pynetdicom import AE
 
 from node.app import Node
 from node.clock import SystemClock
-from node.config import OutboxSettings
+from node.config_outputs import OutboxSettings
 from tests.fakes import FakeEngine, ManualClock
 from tests.films import CR, phantom
 from tests.node.conftest import (

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy.engine import Engine
 
-from node.config import OutboxSettings, StudySettings
+from node.config import StudySettings
+from node.config_outputs import OutboxSettings
 from node.database import open_ledger, sqlite_url
 from node.errors import LedgerError, UnknownName
 from node.journal import Journal

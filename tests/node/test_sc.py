@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.banner import burn, is_burned
-from node.config import SyntheticSettings
+from node.config_outputs import SyntheticSettings
 from node.sc import MARKS, missing_marks
 from tests.films import phantom
 from tests.node.outputs_made import drawing, encoded, identity, read_back, synthetic_sc

@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset
 
 import node.sr_narrative
 from node.codes import TITLES
-from node.config import ReportSettings
+from node.config_outputs import ReportSettings
 from node.copied import clean
 from node.outputs import REPORT
 from node.sr_narrative import BANNER, VERIFICATION_FLAG

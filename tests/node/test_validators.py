@@ -15,7 +15,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import BasicTextSRStorage
 
-from node.config import SyntheticSettings
+from node.config_outputs import SyntheticSettings
 from node.intake import is_uid
 from node.sr_items import image
 from tests.films import SHARED, Film, dicom, films, needs_films, phantom, uid

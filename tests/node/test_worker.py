@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from node.announcements import Announcements
-from node.config import OutboxSettings, OutputSettings, StorageSettings, StudySettings, WorkSettings
+from node.config import StorageSettings, StudySettings, WorkSettings
+from node.config_outputs import OutboxSettings, OutputSettings
 from node.database import open_ledger, sqlite_url
 from node.errors import StorageError
 from node.journal import Journal
