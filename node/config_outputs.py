@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from node.config_section import Seconds, Section
 
-OutputKind = Literal["report", "synthetic"]
+OutputKind = Literal["report", "findings", "synthetic", "counterfactual", "heatmap"]
+SeriesNumber = Annotated[int, Field(ge=1, le=2_147_483_647)]
 
 
 class ReportSettings(Section):
     """The draft Structured Report."""
 
     enabled: bool = True
-    series_number: Annotated[int, Field(ge=1, le=2_147_483_647)] = 9701
+    series_number: SeriesNumber = 9701
     series_description: Annotated[str, Field(max_length=64)] = "AI DRAFT REPORT - UNVERIFIED"
     completion_flag: Literal["PARTIAL", "COMPLETE"] = "PARTIAL"
     completion_flag_description: Annotated[str, Field(max_length=64)] = (
@@ -25,12 +26,43 @@ class ReportSettings(Section):
     synthetic_data_mark: bool = False
 
 
+class FindingsSettings(Section):
+    """The findings as a measurement report."""
+
+    enabled: bool = True
+    profile: Literal["comprehensive", "air"] = "comprehensive"
+    series_number: SeriesNumber = 9702
+    series_description: Annotated[str, Field(max_length=64)] = "AI DRAFT FINDINGS - UNVERIFIED"
+    completion_flag: Literal["PARTIAL", "COMPLETE"] = "PARTIAL"
+    completion_flag_description: Annotated[str, Field(max_length=64)] = (
+        "AI draft awaiting radiologist"
+    )
+    present_from: Annotated[float, Field(gt=0, le=1)] = 0.5
+    absent_below: Annotated[float, Field(ge=0, lt=1)] = 0.1
+
+    @model_validator(mode="after")
+    def _is_ordered(self) -> FindingsSettings:
+        if self.absent_below > self.present_from:
+            raise ValueError("absent_below is above present_from")
+        return self
+
+
+class HeatmapSettings(Section):
+    """The map of what the classifier looked at; off until a site asks for it."""
+
+    enabled: bool = False
+    series_number: SeriesNumber = 9705
+    series_description: Annotated[str, Field(max_length=64)] = "AI HEAT MAP - FOR REFERENCE ONLY"
+
+
 class SyntheticSettings(Section):
     """The synthetic image; off until a site asks for it."""
 
     enabled: bool = False
     identity: Literal["research_patient", "same_study"] = "research_patient"
-    series_number: Annotated[int, Field(ge=1, le=2_147_483_647)] = 9703
+    counterfactual: bool = False
+    bits: Literal[8, 16] = 8
+    series_number: SeriesNumber = 9703
     series_description: Annotated[str, Field(max_length=64)] = "SYNTHETIC - NOT A PATIENT IMAGE"
     patient_id_prefix: Annotated[str, Field(min_length=1, max_length=32)] = "RESEARCH-"
 
@@ -56,6 +88,8 @@ class OutputSettings(Section):
     """What leaves the node, and how it is delivered."""
 
     report: ReportSettings = ReportSettings()
+    findings: FindingsSettings = FindingsSettings()
+    heatmap: HeatmapSettings = HeatmapSettings()
     synthetic: SyntheticSettings = SyntheticSettings()
     outbox: OutboxSettings = OutboxSettings()
     commitment: CommitmentSettings = CommitmentSettings()

@@ -7,10 +7,15 @@ from typing import Final
 
 from pydicom.dataset import Dataset
 
+from engine.assessment import disagreement
 from node.config_outputs import OutputKind, OutputSettings
 from node.drafted import Drafted
+from node.heatmap import build_heatmap
+from node.outputs import COUNTERFACTUAL, SYNTHETIC
 from node.sc import build_synthetic_sc
-from node.sr_narrative import build_draft_sr
+from node.sr_document import Basis
+from node.sr_findings import build_findings_sr
+from node.sr_narrative import build_draft_sr, words_of
 
 Maker = Callable[[Drafted, OutputSettings], Dataset | None]
 """Builds one kind of object; None where the site has it switched off."""
@@ -27,16 +32,73 @@ def make_objects(drafted: Drafted, settings: OutputSettings) -> Iterator[tuple[s
 def _report(drafted: Drafted, settings: OutputSettings) -> Dataset | None:
     if not settings.report.enabled:
         return None
-    source = drafted.film.ds
-    return build_draft_sr(source, [source], drafted.draft, drafted.identity, settings.report)
+    basis, earlier = _basis(drafted), drafted.earlier
+    words = words_of(
+        basis,
+        drafted.draft,
+        remarks=[text for one in drafted.assessments if (text := disagreement(one))],
+        prior_date=earlier.prior.date if earlier else "",
+    )
+    return build_draft_sr(basis, words, drafted.identity, settings.report)
+
+
+def _findings(drafted: Drafted, settings: OutputSettings) -> Dataset | None:
+    if not settings.findings.enabled or not drafted.assessments:
+        return None
+    return build_findings_sr(
+        _basis(drafted),
+        drafted.assessments,
+        drafted.draft.text,
+        drafted.identity,
+        settings.findings,
+    )
 
 
 def _synthetic(drafted: Drafted, settings: OutputSettings) -> Dataset | None:
     if drafted.drawing is None:
         return None
     return build_synthetic_sc(
-        drafted.film.ds, drafted.drawing, drafted.identity, settings.synthetic
+        drafted.film.ds, drafted.drawing, drafted.identity, settings.synthetic, SYNTHETIC
     )
 
 
-MAKERS: Final[dict[OutputKind, Maker]] = {"report": _report, "synthetic": _synthetic}
+def _counterfactual(drafted: Drafted, settings: OutputSettings) -> Dataset | None:
+    missing = drafted.counterfactual
+    if missing is None:
+        return None
+    return build_synthetic_sc(
+        drafted.film.ds,
+        missing.drawing,
+        drafted.identity,
+        settings.synthetic,
+        COUNTERFACTUAL,
+        note=f"counterfactual: the same report without {missing.finding.lower()}",
+    )
+
+
+def _heatmap(drafted: Drafted, settings: OutputSettings) -> Dataset | None:
+    if not settings.heatmap.enabled:
+        return None
+    return build_heatmap(
+        drafted.film,
+        drafted.assessments,
+        drafted.evidence,
+        drafted.draft.provenance,
+        drafted.identity,
+        settings.heatmap,
+    )
+
+
+def _basis(drafted: Drafted) -> Basis:
+    source = drafted.film.ds
+    earlier = drafted.earlier and drafted.earlier.ds
+    return Basis(source, [source], drafted.draft.provenance, [earlier] if earlier else [])
+
+
+MAKERS: Final[dict[OutputKind, Maker]] = {
+    "report": _report,
+    "findings": _findings,
+    "synthetic": _synthetic,
+    "counterfactual": _counterfactual,
+    "heatmap": _heatmap,
+}
