@@ -27,9 +27,8 @@ class ReportSettings(Section):
 
 
 class FindingsSettings(Section):
-    """The findings as a measurement report."""
+    """The findings as a measurement report; made where a peer is to be sent them."""
 
-    enabled: bool = True
     profile: Literal["comprehensive", "air"] = "comprehensive"
     series_number: SeriesNumber = 9702
     series_description: Annotated[str, Field(max_length=64)] = "AI DRAFT FINDINGS - UNVERIFIED"
@@ -48,9 +47,8 @@ class FindingsSettings(Section):
 
 
 class HeatmapSettings(Section):
-    """The map of what the classifier looked at; off until a site asks for it."""
+    """The map of what the classifier looked at; made where a peer is to be sent it."""
 
-    enabled: bool = False
     series_number: SeriesNumber = 9705
     series_description: Annotated[str, Field(max_length=64)] = "AI HEAT MAP - FOR REFERENCE ONLY"
 

@@ -287,14 +287,19 @@ def _annexes(outputs: OutputSettings) -> Iterator[str]:
 
 def _objects(outputs: OutputSettings) -> Iterator[Row]:
     rows = (
-        ("draft report", outputs.report, _ENHANCED),
-        ("findings", outputs.findings, PROFILES[outputs.findings.profile]),
-        ("synthetic image", outputs.synthetic, CLASSES[outputs.synthetic.bits]),
-        ("heat map", outputs.heatmap, CLASSES[8]),
+        ("draft report", outputs.report, _ENHANCED, _yes(outputs.report.enabled)),
+        ("findings", outputs.findings, PROFILES[outputs.findings.profile], "for peers"),
+        (
+            "synthetic image",
+            outputs.synthetic,
+            CLASSES[outputs.synthetic.bits],
+            _yes(outputs.synthetic.enabled),
+        ),
+        ("heat map", outputs.heatmap, CLASSES[8], "for peers"),
     )
-    for name, chosen, sop_class in rows:
+    for name, chosen, sop_class, made in rows:
         described = (chosen.series_number, chosen.series_description)
-        yield name, UID(sop_class).name, _yes(chosen.enabled), *described
+        yield name, UID(sop_class).name, made, *described
 
 
 def _yes(holds: bool) -> str:

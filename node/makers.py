@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Final
 
 from pydicom.dataset import Dataset
@@ -21,10 +21,16 @@ Maker = Callable[[Drafted, OutputSettings], Dataset | None]
 """Builds one kind of object; None where the site has it switched off."""
 
 
-def make_objects(drafted: Drafted, settings: OutputSettings) -> Iterator[tuple[str, Dataset]]:
-    """Yield every object that leaves the node for a draft, with its kind."""
+def make_objects(
+    drafted: Drafted, settings: OutputSettings, wanted: Collection[str]
+) -> Iterator[tuple[str, Dataset]]:
+    """Yield every object that is made of a draft, with its kind.
+
+    The report and synthetic films are made for the site, whether or not they are sent; the other
+    kinds only where a destination wants them.
+    """
     for kind, make in MAKERS.items():
-        ds = make(drafted, settings)
+        ds = make(drafted, settings) if kind in wanted or kind in KEPT else None
         if ds is not None:
             yield kind, ds
 
@@ -43,8 +49,6 @@ def _report(drafted: Drafted, settings: OutputSettings) -> Dataset | None:
 
 
 def _findings(drafted: Drafted, settings: OutputSettings) -> Dataset | None:
-    if not settings.findings.enabled or not drafted.assessments:
-        return None
     return build_findings_sr(
         _basis(drafted),
         drafted.assessments,
@@ -77,8 +81,6 @@ def _counterfactual(drafted: Drafted, settings: OutputSettings) -> Dataset | Non
 
 
 def _heatmap(drafted: Drafted, settings: OutputSettings) -> Dataset | None:
-    if not settings.heatmap.enabled:
-        return None
     return build_heatmap(
         drafted.film,
         drafted.assessments,
@@ -94,6 +96,9 @@ def _basis(drafted: Drafted) -> Basis:
     earlier = drafted.earlier and drafted.earlier.ds
     return Basis(source, [source], drafted.draft.provenance, [earlier] if earlier else [])
 
+
+KEPT: Final = ("report", "synthetic", "counterfactual")
+"""Made even where nobody is to be sent them."""
 
 MAKERS: Final[dict[OutputKind, Maker]] = {
     "report": _report,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -22,7 +22,7 @@ from node.config_outputs import OutputSettings
 from node.drafted import Counterfactual, Drafted, EarlierFilm, Film
 from node.errors import DraftRefused
 from node.makers import make_objects
-from node.outputs import OutputIdentity
+from node.outputs import HEATMAP, OutputIdentity
 from node.records import (
     Claim,
     Finished,
@@ -122,6 +122,8 @@ class Pipeline:
         The `outputs:` section.
     priors
         Looks for an earlier film of the patient; None where no peer is to be asked.
+    wanted
+        The kinds of output that a destination is to be sent.
     """
 
     def __init__(
@@ -132,6 +134,7 @@ class Pipeline:
         spool: Spool,
         clock: Clock,
         priors: PriorSearch | None = None,
+        wanted: Collection[str] = (),
     ) -> None:
         self._engine = engine
         self._renderer = renderer
@@ -139,6 +142,7 @@ class Pipeline:
         self._spool = spool
         self._clock = clock
         self._priors = priors
+        self._wanted = wanted
 
     def draft_study(self, claim: Claim, instances: tuple[StoredInstance, ...]) -> Finished:
         """Draft one generation of a study; its objects are on disk when this returns.
@@ -169,13 +173,16 @@ class Pipeline:
             *self._draw(claim, draft, assessments, journey),
             earlier,
         )
-        outputs = tuple(self._store(kind, ds) for kind, ds in make_objects(drafted, self._settings))
+        outputs = tuple(
+            self._store(kind, ds)
+            for kind, ds in make_objects(drafted, self._settings, self._wanted)
+        )
         journey.passed("built")
         return Finished(outputs, drafted.content(), tuple(journey.stages))
 
     def _evidence(self, film: Film) -> Mapping[str, Evidence]:
-        """Return what heat maps are drawn from, where the site wants them."""
-        return self._engine.evidence(film.image) if self._settings.heatmap.enabled else {}
+        """Return what heat maps are drawn from, where a destination wants them."""
+        return self._engine.evidence(film.image) if HEATMAP in self._wanted else {}
 
     def _draw(
         self,
