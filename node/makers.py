@@ -7,21 +7,24 @@ from typing import Final
 
 from pydicom.dataset import Dataset
 
-from node.config_outputs import OutputKind, OutputSettings
+from node import fhir, hl7
+from node.config_outputs import MessageKind, OutputKind, OutputSettings
 from node.drafted import Drafted
+from node.made import Made
+from node.pdf import build_pdf
 from node.sc import build_synthetic_sc
 from node.sr_narrative import build_draft_sr
 
-Maker = Callable[[Drafted, OutputSettings], Dataset | None]
-"""Builds one kind of object; None where the site has it switched off."""
+Maker = Callable[[Drafted, OutputSettings], Dataset | Made | None]
+"""Builds one kind of object or message; None where the site has it switched off."""
 
 
-def make_objects(drafted: Drafted, settings: OutputSettings) -> Iterator[tuple[str, Dataset]]:
-    """Yield every object that leaves the node for a draft, with its kind."""
+def make_objects(drafted: Drafted, settings: OutputSettings) -> Iterator[tuple[str, Made]]:
+    """Yield all that leaves the node for a draft, with its kind."""
     for kind, make in MAKERS.items():
-        ds = make(drafted, settings)
-        if ds is not None:
-            yield kind, ds
+        made = make(drafted, settings)
+        if made is not None:
+            yield kind, Made.of(made) if isinstance(made, Dataset) else made
 
 
 def _report(drafted: Drafted, settings: OutputSettings) -> Dataset | None:
@@ -39,4 +42,37 @@ def _synthetic(drafted: Drafted, settings: OutputSettings) -> Dataset | None:
     )
 
 
-MAKERS: Final[dict[OutputKind, Maker]] = {"report": _report, "synthetic": _synthetic}
+def _pdf(drafted: Drafted, settings: OutputSettings) -> Dataset | None:
+    if not settings.pdf.enabled:
+        return None
+    title = settings.report.title
+    return build_pdf(drafted.film.ds, drafted.draft, drafted.identity, settings.pdf, title)
+
+
+def _hl7(drafted: Drafted, settings: OutputSettings) -> Made | None:
+    if settings.hl7.host is None:
+        return None
+    title = settings.report.title
+    return hl7.build_oru(drafted.film.ds, drafted.draft, drafted.identity, settings.hl7, title)
+
+
+def _fhir(drafted: Drafted, settings: OutputSettings) -> Made | None:
+    if settings.fhir.url is None:
+        return None
+    title = settings.report.title
+    return fhir.build_bundle(drafted.film.ds, drafted.draft, drafted.identity, settings.fhir, title)
+
+
+MAKERS: Final[dict[OutputKind | MessageKind, Maker]] = {
+    "report": _report,
+    "synthetic": _synthetic,
+    "pdf": _pdf,
+    "hl7": _hl7,
+    "fhir": _fhir,
+}
+
+
+def kinds_in_study(settings: OutputSettings) -> tuple[str, ...]:
+    """Return the kinds of object that lie in the study that they were drafted from."""
+    inside: tuple[OutputKind, ...] = ("report", "pdf")
+    return (*inside, "synthetic") if settings.synthetic.identity == "same_study" else inside

@@ -1,0 +1,110 @@
+"""Calls to servers over HTTP: one client a batch, secrets from files, TLS by an authority of ours.
+
+What a server writes in its answers may quote a patient: only statuses and codes are passed on.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import httpx
+
+from node.carrier import Reply
+from node.config_outputs import HttpSettings
+from node.errors import PeerError
+from node.records import DeliveryStatus
+
+_PASSING: Final = (401, 403, 404, 408, 425, 429)
+"""Refusals that time or an administrator cures: a wrong password or path parks no draft."""
+_USER_AGENT: Final = "cxr-node"
+
+
+@contextmanager
+def client_for(settings: HttpSettings) -> Iterator[httpx.Client]:
+    """Open a client; proxies and settings of the environment do not count.
+
+    Raises
+    ------
+    PeerError
+        A file cannot be used, or, inside the block, the server cannot be reached.
+    """
+    context = _context(settings)
+    try:
+        with httpx.Client(
+            base_url=f"{settings.url}/",
+            auth=_basic(settings),
+            headers={"User-Agent": _USER_AGENT, **_bearer(settings)},
+            verify=context,
+            timeout=settings.timeout_s,
+            trust_env=False,
+        ) as client:
+            yield client
+    except httpx.ConnectError as error:
+        raise _not_connected(settings, error) from None
+    except httpx.TimeoutException:
+        raise PeerError(f"{settings.url} did not answer in time") from None
+    except httpx.HTTPError as error:
+        # its text may quote what was sent or received: the name of the error says enough
+        raise PeerError(f"{settings.url}: {type(error).__name__}") from None
+
+
+def reply_to(status: int, detail: str = "") -> Reply:
+    """Return the consequence of an HTTP status that says nothing of its own about the parcel."""
+    reason = f"HTTP {status}" + (f" {detail}" if detail else "")
+    if 200 <= status < 300:
+        return Reply(DeliveryStatus.SENT, detail, status)
+    again = status >= 500 or status in _PASSING
+    return Reply(DeliveryStatus.PENDING if again else DeliveryStatus.PARKED, reason, status)
+
+
+def secret_in(path: Path) -> str:
+    """Read a secret, without the newline that editors add.
+
+    Raises
+    ------
+    PeerError
+        The file cannot be read, or holds no text.
+    """
+    try:
+        return path.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PeerError(
+            f"the secret cannot be read from {path}",
+            hint="is the file there, and may the node read it",
+        ) from error
+
+
+def _basic(settings: HttpSettings) -> httpx.BasicAuth | None:
+    if settings.username is None or settings.password_file is None:
+        return None
+    return httpx.BasicAuth(settings.username, secret_in(settings.password_file))
+
+
+def _bearer(settings: HttpSettings) -> dict[str, str]:
+    if settings.token_file is None:
+        return {}
+    return {"Authorization": f"Bearer {secret_in(settings.token_file)}"}
+
+
+def _context(settings: HttpSettings) -> ssl.SSLContext:
+    """Return a context that takes certificates of the configured authorities alone."""
+    try:
+        context = ssl.create_default_context(cafile=settings.ca)
+    except (OSError, ssl.SSLError) as error:
+        raise PeerError(
+            f"the authorities in {settings.ca} cannot be used", hint="it must be a PEM file"
+        ) from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def _not_connected(settings: HttpSettings, error: httpx.ConnectError) -> PeerError:
+    """Say whether nobody is there, or whether it is a stranger."""
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        hint = "name the authority of its certificate in `ca`, and the host as the certificate does"
+        return PeerError(f"{settings.url}: its certificate is not trusted", hint=hint)
+    return PeerError(f"cannot connect to {settings.url}")
