@@ -34,14 +34,11 @@ REPORT_STATUS: Final[Literal["partial"]] = "partial"
 OBSERVATION_STATUS: Final[Literal["preliminary"]] = "preliminary"
 KIND: Final = "fhir"
 
-_SYSTEMS: Final = {"LN": "http://loinc.org", "DCM": "http://dicom.nema.org/resources/ontology/DCM"}
+_LOINC: Final = "http://loinc.org"
 _UID_SYSTEM: Final = "urn:dicom:uid"
 _HL7: Final = "http://terminology.hl7.org/CodeSystem/"
-_AI_ASSERTED: Final = {
-    "system": f"{_HL7}v3-ObservationValue",
-    "code": "AIAST",
-    "display": "Artificial Intelligence asserted",
-}
+_AI_ASSERTED: Final = {"system": f"{_HL7}v3-ObservationValue", "code": "AIAST"}
+"""Artificial Intelligence asserted: a security label of HL7."""
 
 Resource = dict[str, Any]
 
@@ -120,8 +117,9 @@ def _reference(uid: str) -> Resource:
 
 
 def _concept(code: Code) -> Resource:
-    coding = {"system": _SYSTEMS[code.scheme], "code": code.value, "display": code.meaning}
-    return {"coding": [coding]}
+    """Return a code with our words as text: the display of a code belongs to its system."""
+    coding = {"system": _LOINC, "code": code.value}
+    return {"coding": [coding], "text": code.meaning}
 
 
 def _meta() -> Resource:

@@ -17,6 +17,7 @@ from node.carrier import Reply
 from node.config_outputs import HttpSettings
 from node.errors import PeerError
 from node.records import DeliveryStatus
+from node.tls import strict_context
 
 _PASSING: Final = (401, 403, 404, 408, 425, 429)
 """Refusals that time or an administrator cures: a wrong password or path parks no draft."""
@@ -92,13 +93,16 @@ def _bearer(settings: HttpSettings) -> dict[str, str]:
 
 def _context(settings: HttpSettings) -> ssl.SSLContext:
     """Return a context that takes certificates of the configured authorities alone."""
+    context = strict_context(ssl.PROTOCOL_TLS_CLIENT)
+    if settings.ca is None:
+        context.load_default_certs()
+        return context
     try:
-        context = ssl.create_default_context(cafile=settings.ca)
+        context.load_verify_locations(settings.ca)
     except (OSError, ssl.SSLError) as error:
         raise PeerError(
             f"the authorities in {settings.ca} cannot be used", hint="it must be a PEM file"
         ) from error
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
 
 
