@@ -11,7 +11,6 @@ from node import fhir, hl7
 from node.config_outputs import MessageKind, OutputKind, OutputSettings
 from node.drafted import Drafted
 from node.made import Made
-from node.pdf import build_pdf
 from node.sc import build_synthetic_sc
 from node.sr_narrative import build_draft_sr
 
@@ -45,6 +44,8 @@ def _synthetic(drafted: Drafted, settings: OutputSettings) -> Dataset | None:
 def _pdf(drafted: Drafted, settings: OutputSettings) -> Dataset | None:
     if not settings.pdf.enabled:
         return None
+    from node.pdf import build_pdf  # what draws pages takes long to load
+
     title = settings.report.title
     return build_pdf(drafted.film.ds, drafted.draft, drafted.identity, settings.pdf, title)
 

@@ -15,11 +15,12 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import BasicTextSRStorage
 
-from node.config_outputs import SyntheticSettings
+from node.config_outputs import PdfSettings, SyntheticSettings
 from node.intake import is_uid
+from node.pdf import build_pdf
 from node.sr_items import image
 from tests.films import SHARED, Film, dicom, films, needs_films, phantom, uid
-from tests.node.outputs_made import draft_sr, identity, synthetic_sc
+from tests.node.outputs_made import draft, draft_sr, identity, synthetic_sc
 
 DCIODVFY = shutil.which("dciodvfy", path=str(Path(sys.executable).parent))
 DSR2XML = shutil.which("dsr2xml")
@@ -67,6 +68,7 @@ def all_outputs(source: Dataset) -> list[Dataset]:
         draft_sr(source, identity=later),
         synthetic_sc(source, identity=own),
         synthetic_sc(source, identity=own, settings=same_study),
+        build_pdf(source, draft(), own, PdfSettings(enabled=True), "18748-4"),
     ]
 
 
