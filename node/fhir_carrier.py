@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
-
-import httpx
 
 from node.carrier import Parcel, Reply
 from node.config_outputs import FhirSettings
 from node.errors import PeerError
-from node.http_calls import client_for, reply_to
+from node.http_calls import Answer, open_server, reply_to
 from node.records import DeliveryStatus
 
 _JSON: Final = "application/fhir+json"
@@ -72,23 +69,20 @@ class FhirCarrier:
 
     def carry(self, parcels: Sequence[Parcel]) -> Iterator[Reply]:
         """Post transactions; see `Carrier.carry`."""
-        headers = {"Content-Type": f"{_JSON}; charset=utf-8", "Accept": _JSON}
-        with client_for(self._settings) as client:
+        with open_server(self._settings) as server:
             for parcel in parcels:
-                answer = client.post(
-                    f"{self._settings.url}", content=parcel.content, headers=headers
-                )
-                yield read_reply(answer.status_code, _body_of(answer))
+                answer = server.post("", _JSON, f"{_JSON}; charset=utf-8", parcel.content)
+                yield read_reply(answer.status, _resource_in(answer))
 
     def probe(self) -> str:
         """Read the capability statement; see `Carrier.probe`."""
-        with client_for(self._settings) as client:
-            answer = client.get("metadata", headers={"Accept": _JSON})
+        with open_server(self._settings) as server:
+            answer = server.get("metadata", _JSON)
         url, wanted = self._settings.url, self._settings.version
-        if answer.status_code != 200:
+        if answer.status != 200:
             hint = "is outputs.fhir.url the base of the server, and may this user read there"
-            raise PeerError(f"{url}/metadata answers HTTP {answer.status_code}", hint=hint)
-        if not str(_body_of(answer).get("fhirVersion", "")).startswith(_VERSIONS[wanted]):
+            raise PeerError(f"{url}/metadata answers HTTP {answer.status}", hint=hint)
+        if not str(_resource_in(answer).get("fhirVersion", "")).startswith(_VERSIONS[wanted]):
             hint = "set outputs.fhir.version to what the server speaks"
             raise PeerError(f"{url} does not say that it speaks {wanted}", hint=hint)
         return f"{url} speaks {wanted}"
@@ -126,10 +120,7 @@ def _of_transaction(body: dict[str, Any]) -> Reply:
     return Reply(DeliveryStatus.PARKED, "HTTP 200, but an entry was not taken", 200)
 
 
-def _body_of(answer: httpx.Response) -> dict[str, Any]:
-    """Return the resource in an answer, an empty one where there is none that can be read."""
-    try:
-        body = json.loads(answer.content)
-    except ValueError:
-        return {}
+def _resource_in(answer: Answer) -> dict[str, Any]:
+    """Return the resource in an answer, an empty one where there is none."""
+    body = answer.json()
     return body if isinstance(body, dict) else {}

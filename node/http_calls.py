@@ -5,11 +5,14 @@ What a server writes in its answers may quote a patient: only statuses and codes
 
 from __future__ import annotations
 
+import json
 import ssl
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import httpx
 
@@ -22,11 +25,67 @@ from node.tls import strict_context
 _PASSING: Final = (401, 403, 404, 408, 425, 429)
 """Refusals that time or an administrator cures: a wrong password or path parks no draft."""
 _USER_AGENT: Final = "cxr-node"
+_MAX_ANSWER_BYTES: Final = 4 * 1024**2
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a server said."""
+
+    status: int
+    content: bytes
+
+    def json(self) -> Any:
+        """Return the body as JSON, None where it is none."""
+        try:
+            return json.loads(self.content)
+        except (ValueError, RecursionError):
+            return None
+
+
+class Server:
+    """A server while a client is open for it.
+
+    Parameters
+    ----------
+    settings
+        Where it is, and how long it may take to answer.
+    """
+
+    def __init__(self, settings: HttpSettings, client: httpx.Client) -> None:
+        self._settings = settings
+        self._client = client
+
+    def get(self, path: str, accept: str, **query: str) -> Answer:
+        """Ask for a resource below the address of the server."""
+        url = f"{self._settings.url}/{path}"
+        return self._call(self._client.build_request("GET", url, params=query), accept)
+
+    def post(self, path: str, accept: str, content_type: str, content: bytes) -> Answer:
+        """Post bytes to a resource, the empty path being the server itself."""
+        url = f"{self._settings.url}/{path}".rstrip("/")
+        headers = {"Content-Type": content_type}
+        return self._call(
+            self._client.build_request("POST", url, content=content, headers=headers), accept
+        )
+
+    def _call(self, request: httpx.Request, accept: str) -> Answer:
+        """Send a request; read the answer, but not without end."""
+        request.headers["Accept"] = accept
+        content = b""
+        answer = self._client.send(request, stream=True)
+        deadline = time.monotonic() + self._settings.timeout_s
+        with closing(answer):
+            for piece in answer.iter_bytes():
+                content += piece
+                if len(content) > _MAX_ANSWER_BYTES or time.monotonic() > deadline:
+                    raise PeerError(f"{self._settings.url} answers without end")
+        return Answer(answer.status_code, content)
 
 
 @contextmanager
-def client_for(settings: HttpSettings) -> Iterator[httpx.Client]:
-    """Open a client; proxies and settings of the environment do not count.
+def open_server(settings: HttpSettings) -> Iterator[Server]:
+    """Open a client for a server; proxies and settings of the environment do not count.
 
     Raises
     ------
@@ -36,14 +95,13 @@ def client_for(settings: HttpSettings) -> Iterator[httpx.Client]:
     context = _context(settings)
     try:
         with httpx.Client(
-            base_url=f"{settings.url}/",
             auth=_basic(settings),
             headers={"User-Agent": _USER_AGENT, **_bearer(settings)},
             verify=context,
             timeout=settings.timeout_s,
             trust_env=False,
         ) as client:
-            yield client
+            yield Server(settings, client)
     except httpx.ConnectError as error:
         raise _not_connected(settings, error) from None
     except httpx.TimeoutException:
@@ -58,7 +116,7 @@ def reply_to(status: int, detail: str = "") -> Reply:
     reason = f"HTTP {status}" + (f" {detail}" if detail else "")
     if 200 <= status < 300:
         return Reply(DeliveryStatus.SENT, detail, status)
-    again = status >= 500 or status in _PASSING
+    again = status >= 500 or status in _PASSING or 300 <= status < 400
     return Reply(DeliveryStatus.PENDING if again else DeliveryStatus.PARKED, reason, status)
 
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
-
-import httpx
 
 from node.carrier import Parcel, Reply
 from node.config_outputs import StowSettings
 from node.errors import PeerError
-from node.http_calls import client_for, reply_to
+from node.http_calls import open_server, reply_to
 from node.records import DeliveryStatus
 from node.store_statuses import reply_to as reply_to_failure
 
@@ -22,7 +19,7 @@ _SPEAKING: Final = (200, 202, 409)
 _FAILED, _REFERENCED = "00081198", "00081199"
 _INSTANCE, _FAILURE_REASON, _WARNING_REASON = "00081155", "00081197", "00081196"
 
-Answer = dict[str, Any]
+DataSet = dict[str, Any]
 """A data set in the DICOM JSON model (PS3.18 annex F)."""
 
 
@@ -40,20 +37,20 @@ class StowCarrier:
 
     def carry(self, parcels: Sequence[Parcel]) -> Iterator[Reply]:
         """Store objects; see `Carrier.carry`."""
-        with client_for(self._settings) as client:
+        with open_server(self._settings) as server:
             for parcel in parcels:
                 body, content_type = multipart(parcel.content)
-                headers = {"Content-Type": content_type, "Accept": _JSON}
-                answer = client.post("studies", content=body, headers=headers)
-                yield read_reply(answer.status_code, _body_of(answer), parcel.item.sop_instance_uid)
+                answer = server.post("studies", _JSON, content_type, body)
+                data_set = _data_set_in(answer.json())
+                yield read_reply(answer.status, data_set, parcel.item.sop_instance_uid)
 
     def probe(self) -> str:
-        """Ask for no studies at all; see `Carrier.probe`."""
-        with client_for(self._settings) as client:
-            answer = client.get("studies", params={"limit": "1"}, headers={"Accept": _JSON})
-        if answer.status_code not in (200, 204):
+        """Search for one study, whichever; see `Carrier.probe`."""
+        with open_server(self._settings) as server:
+            answer = server.get("studies", _JSON, limit="1")
+        if answer.status not in (200, 204):
             hint = "does outputs.stow.url end before /studies, and may this user read there"
-            raise PeerError(f"{self._settings.url} answers HTTP {answer.status_code}", hint=hint)
+            raise PeerError(f"{self._settings.url} answers HTTP {answer.status}", hint=hint)
         return f"{self._settings.url} answers"
 
 
@@ -65,7 +62,7 @@ def multipart(content: bytes) -> tuple[bytes, str]:
     return body, f'multipart/related; type="application/dicom"; boundary={boundary}'
 
 
-def read_reply(status: int, body: Answer | None, sop_instance_uid: str) -> Reply:
+def read_reply(status: int, body: DataSet | None, sop_instance_uid: str) -> Reply:
     """Return the consequence of an answer.
 
     A server that took nothing, or a part, says so in Failed SOP Sequence, under 409, 202 and with
@@ -97,17 +94,13 @@ def _of_failure(reason: int | None, status: int) -> Reply:
     return answer
 
 
-def _body_of(answer: httpx.Response) -> Answer | None:
-    """Return the data set of an answer, None where there is none that can be read."""
-    try:
-        body = json.loads(answer.content)
-    except ValueError:
-        return None
+def _data_set_in(body: object) -> DataSet | None:
+    """Return the data set of an answer, None where there is none."""
     first = body[0] if isinstance(body, list) and body else body
     return first if isinstance(first, dict) else None
 
 
-def _item(body: Answer | None, tag: str, sop_instance_uid: str) -> Answer | None:
+def _item(body: DataSet | None, tag: str, sop_instance_uid: str) -> DataSet | None:
     """Return the item of a sequence that speaks of an instance."""
     for item in _values(body or {}, tag):
         if isinstance(item, dict) and _values(item, _INSTANCE) == [sop_instance_uid]:
@@ -115,12 +108,12 @@ def _item(body: Answer | None, tag: str, sop_instance_uid: str) -> Answer | None
     return None
 
 
-def _number(item: Answer, tag: str) -> int | None:
+def _number(item: DataSet, tag: str) -> int | None:
     values = _values(item, tag)
     return values[0] if values and isinstance(values[0], int) else None
 
 
-def _values(item: Answer, tag: str) -> list[Any]:
+def _values(item: DataSet, tag: str) -> list[Any]:
     element = item.get(tag)
     values = element.get("Value") if isinstance(element, dict) else None
     return values if isinstance(values, list) else []

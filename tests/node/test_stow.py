@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from pydicom.dataset import Dataset
 from node.carrier import Parcel
 from node.config_outputs import StowSettings
 from node.errors import PeerError
+from node.http_calls import Answer
 from node.made import Made
 from node.records import Delivery, DeliveryStatus
 from node.stow import StowCarrier, multipart, read_reply
@@ -26,6 +30,7 @@ from tests.receivers import (
     failed_answer,
     free_port,
     part_of,
+    rude,
     running,
     secret,
     stored_answer,
@@ -119,7 +124,7 @@ def test_what_a_server_did_not_store_is_not_called_sent(
         (429, PENDING),
         (500, PENDING),
         (503, PENDING),
-        (302, PARKED),
+        (302, PENDING),
     ],
 )
 def test_a_status_without_a_body_has_its_consequence(status: int, expected: DeliveryStatus) -> None:
@@ -218,10 +223,68 @@ def test_a_server_that_goes_away_leaves_the_rest_for_later(server: Stow) -> None
         next(replies)
 
 
+def _silent(sock: socket.socket) -> None:
+    sock.recv(65_536)
+    time.sleep(0.6)
+
+
+def _speaks_no_http(sock: socket.socket) -> None:
+    sock.recv(65_536)
+    sock.sendall(b"\x0bMSH|^~\\&|Doe^Jane\x1c\r")
+
+
+def _hangs_up(sock: socket.socket) -> None:
+    sock.recv(65_536)
+    sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n{")
+
+
+def _never_ends(sock: socket.socket) -> None:
+    sock.recv(65_536)
+    with suppress(OSError):
+        sock.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        while True:
+            sock.sendall(b" " * 65_536)
+
+
+def _trickles(sock: socket.socket) -> None:
+    sock.recv(65_536)
+    with suppress(OSError):
+        sock.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        for _ in range(60):
+            sock.sendall(b" ")
+            time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("behave", "reason"),
+    [
+        (_silent, "in time"),
+        (_speaks_no_http, "RemoteProtocolError"),
+        (_hangs_up, "RemoteProtocolError"),
+        (_never_ends, "without end"),
+        (_trickles, "without end"),
+    ],
+)
+def test_a_server_that_misbehaves_is_tried_again_and_not_quoted(
+    behave: Callable[[socket.socket], None], reason: str
+) -> None:
+    started = time.monotonic()
+    with rude(behave) as port:
+        settings = StowSettings(url=f"http://127.0.0.1:{port}", timeout_s=0.5)
+        with pytest.raises(PeerError, match=reason) as caught:
+            list(StowCarrier(settings).carry([parcel()]))
+    assert "Doe" not in str(caught.value)
+    assert time.monotonic() - started < 8
+
+
 def test_a_server_that_is_not_there_is_named() -> None:
     url = f"http://127.0.0.1:{free_port()}/dicom-web"
     with pytest.raises(PeerError, match="cannot connect to"):
         StowCarrier(StowSettings(url=url)).probe()
+
+
+def test_an_answer_that_nests_without_end_is_no_answer() -> None:
+    assert Answer(200, b"[" * 1_000_000).json() is None
 
 
 def test_a_probe_stores_nothing(server: Stow) -> None:
