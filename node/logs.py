@@ -17,7 +17,10 @@ from node import redact
 from node.errors import NodeError
 
 _ROOT = "cxr_node"
-_LIBRARIES = ("pydicom", "pynetdicom", "highdicom", "procrastinate", "psycopg")
+_LIBRARIES = (
+    *("pydicom", "pynetdicom", "highdicom", "procrastinate", "psycopg"),
+    *("fpdf", "fontTools", "httpx", "httpcore"),
+)
 
 
 class _LineFormatter(logging.Formatter):

@@ -8,31 +8,33 @@ from typing import Final
 from pydicom.dataset import Dataset
 
 from engine.assessment import disagreement
-from node.config_outputs import OutputKind, OutputSettings
+from node import fhir, hl7
+from node.config_outputs import MessageKind, OutputKind, OutputSettings
 from node.drafted import Drafted
 from node.heatmap import build_heatmap
+from node.made import Made
 from node.outputs import COUNTERFACTUAL, SYNTHETIC
 from node.sc import build_synthetic_sc
 from node.sr_document import Basis
 from node.sr_findings import build_findings_sr
 from node.sr_narrative import build_draft_sr, words_of
 
-Maker = Callable[[Drafted, OutputSettings], Dataset | None]
-"""Builds one kind of object; None where the site has it switched off."""
+Maker = Callable[[Drafted, OutputSettings], Dataset | Made | None]
+"""Builds one kind of object or message; None where the site has it switched off."""
 
 
 def make_objects(
     drafted: Drafted, settings: OutputSettings, wanted: Collection[str]
-) -> Iterator[tuple[str, Dataset]]:
-    """Yield every object that is made of a draft, with its kind.
+) -> Iterator[tuple[str, Made]]:
+    """Yield all that is made of a draft, with its kind.
 
     The report and synthetic films are made for the site, whether or not they are sent; the other
     kinds only where a destination wants them.
     """
     for kind, make in MAKERS.items():
-        ds = make(drafted, settings) if kind in wanted or kind in KEPT else None
-        if ds is not None:
-            yield kind, ds
+        made = make(drafted, settings) if kind in wanted or kind in KEPT else None
+        if made is not None:
+            yield kind, Made.of(made) if isinstance(made, Dataset) else made
 
 
 def _report(drafted: Drafted, settings: OutputSettings) -> Dataset | None:
@@ -97,13 +99,44 @@ def _basis(drafted: Drafted) -> Basis:
     return Basis(source, [source], drafted.draft.provenance, [earlier] if earlier else [])
 
 
+def _pdf(drafted: Drafted, settings: OutputSettings) -> Dataset | None:
+    from node.pdf import build_pdf  # what draws pages takes long to load
+
+    title = settings.report.title
+    return build_pdf(drafted.film.ds, drafted.draft, drafted.identity, settings.pdf, title)
+
+
+def _hl7(drafted: Drafted, settings: OutputSettings) -> Made | None:
+    if settings.hl7.host is None:
+        return None
+    title = settings.report.title
+    return hl7.build_oru(drafted.film.ds, drafted.draft, drafted.identity, settings.hl7, title)
+
+
+def _fhir(drafted: Drafted, settings: OutputSettings) -> Made | None:
+    if settings.fhir.url is None:
+        return None
+    title = settings.report.title
+    return fhir.build_bundle(drafted.film.ds, drafted.draft, drafted.identity, settings.fhir, title)
+
+
 KEPT: Final = ("report", "synthetic", "counterfactual")
 """Made even where nobody is to be sent them."""
 
-MAKERS: Final[dict[OutputKind, Maker]] = {
+MAKERS: Final[dict[OutputKind | MessageKind, Maker]] = {
     "report": _report,
     "findings": _findings,
     "synthetic": _synthetic,
     "counterfactual": _counterfactual,
     "heatmap": _heatmap,
+    "pdf": _pdf,
+    "hl7": _hl7,
+    "fhir": _fhir,
 }
+
+
+def kinds_in_study(settings: OutputSettings) -> tuple[str, ...]:
+    """Return the kinds of object that lie in the study that they were drafted from."""
+    inside: tuple[OutputKind, ...] = ("report", "findings", "heatmap", "pdf")
+    drawn: tuple[OutputKind, ...] = ("synthetic", "counterfactual")
+    return (*inside, *drawn) if settings.synthetic.identity == "same_study" else inside

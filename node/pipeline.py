@@ -21,6 +21,7 @@ from node.clock import Clock, as_datetime
 from node.config_outputs import OutputSettings
 from node.drafted import Counterfactual, Drafted, EarlierFilm, Film
 from node.errors import DraftRefused
+from node.made import Made
 from node.makers import make_objects
 from node.outputs import HEATMAP, OutputIdentity
 from node.records import (
@@ -174,8 +175,7 @@ class Pipeline:
             earlier,
         )
         outputs = tuple(
-            self._store(kind, ds)
-            for kind, ds in make_objects(drafted, self._settings, self._wanted)
+            self._store(*one) for one in make_objects(drafted, self._settings, self._wanted)
         )
         journey.passed("built")
         return Finished(outputs, drafted.content(), tuple(journey.stages))
@@ -284,9 +284,9 @@ class Pipeline:
             has_predecessor=claim.predecessor_digest is not None,
         )
 
-    def _store(self, kind: str, ds: Dataset) -> StoredOutput:
-        path, sha256 = self._spool.store_output(ds)
-        return StoredOutput(str(ds.SOPInstanceUID), str(ds.SOPClassUID), kind, path, sha256)
+    def _store(self, kind: str, made: Made) -> StoredOutput:
+        path, sha256 = self._spool.store_output(made)
+        return StoredOutput(made.uid, made.sop_class_uid, kind, path, sha256)
 
 
 def seed_of(claim: Claim) -> int:
