@@ -91,7 +91,7 @@ _NEEDLES = dict(_needles())
 
 def main(config: str) -> None:
     """Run a node whose pipeline and threads break over planted values."""
-    import node.pipeline
+    import node.makers
     from node import logs
     from node.app import Node, run_until_signalled
     from node.config_file import load_settings
@@ -100,7 +100,7 @@ def main(config: str) -> None:
     settings = load_settings(Path(config), {})
     logs.set_up("debug")
     logs.guard_crashes()
-    build: Any = node.pipeline.build_draft_sr
+    build: Any = node.makers.build_draft_sr
 
     def breaking(ds: Dataset, *arguments: Any) -> Dataset:
         if "ContentDate" in ds:
@@ -109,7 +109,7 @@ def main(config: str) -> None:
         made: Dataset = build(ds, *arguments)
         return made
 
-    node.pipeline.build_draft_sr = breaking
+    node.makers.build_draft_sr = breaking
     run_until_signalled(Node(settings, FakeEngine()))
 
 
