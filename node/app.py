@@ -181,6 +181,7 @@ class Node:
             self._spool,
             self._clock,
             self._make_priors(scu),
+            frozenset(destinations_of(settings)),
         )
         leases = Leases(settings.node.work, self._ledger, self._clock)
         self._dispatch.add("leases", leases.step)

@@ -10,23 +10,23 @@ from pydantic import AfterValidator, Field, model_validator
 
 from node.config_section import Port, Seconds, Section
 
-OutputKind = Literal["report", "synthetic", "pdf"]
+OutputKind = Literal["report", "findings", "synthetic", "counterfactual", "heatmap", "pdf"]
 """The kinds of DICOM objects: what a peer or a DICOMweb server may be sent."""
 MessageKind = Literal["hl7", "fhir"]
 """The kinds of messages: each goes to the destination of its own name."""
-
 
 CHANNELS: Final = ("stow", "hl7", "fhir")
 """The destinations beside the peers: no peer has the name of one."""
 
 Hl7Name = Annotated[str, Field(max_length=180)]
+SeriesNumber = Annotated[int, Field(ge=1, le=2_147_483_647)]
 
 
 class ReportSettings(Section):
     """The draft Structured Report."""
 
     enabled: bool = True
-    series_number: Annotated[int, Field(ge=1, le=2_147_483_647)] = 9701
+    series_number: SeriesNumber = 9701
     series_description: Annotated[str, Field(max_length=64)] = "AI DRAFT REPORT - UNVERIFIED"
     completion_flag: Literal["PARTIAL", "COMPLETE"] = "PARTIAL"
     completion_flag_description: Annotated[str, Field(max_length=64)] = (
@@ -36,21 +36,49 @@ class ReportSettings(Section):
     synthetic_data_mark: bool = False
 
 
+class FindingsSettings(Section):
+    """The findings as a measurement report; made where a peer is to be sent them."""
+
+    profile: Literal["comprehensive", "air"] = "comprehensive"
+    series_number: SeriesNumber = 9702
+    series_description: Annotated[str, Field(max_length=64)] = "AI DRAFT FINDINGS - UNVERIFIED"
+    completion_flag: Literal["PARTIAL", "COMPLETE"] = "PARTIAL"
+    completion_flag_description: Annotated[str, Field(max_length=64)] = (
+        "AI draft awaiting radiologist"
+    )
+    present_from: Annotated[float, Field(gt=0, le=1)] = 0.5
+    absent_below: Annotated[float, Field(ge=0, lt=1)] = 0.1
+
+    @model_validator(mode="after")
+    def _is_ordered(self) -> FindingsSettings:
+        if self.absent_below > self.present_from:
+            raise ValueError("absent_below is above present_from")
+        return self
+
+
+class HeatmapSettings(Section):
+    """The map of what the classifier looked at; made where a peer is to be sent it."""
+
+    series_number: SeriesNumber = 9705
+    series_description: Annotated[str, Field(max_length=64)] = "AI HEAT MAP - FOR REFERENCE ONLY"
+
+
 class SyntheticSettings(Section):
     """The synthetic image; off until a site asks for it."""
 
     enabled: bool = False
     identity: Literal["research_patient", "same_study"] = "research_patient"
-    series_number: Annotated[int, Field(ge=1, le=2_147_483_647)] = 9703
+    counterfactual: bool = False
+    bits: Literal[8, 16] = 8
+    series_number: SeriesNumber = 9703
     series_description: Annotated[str, Field(max_length=64)] = "SYNTHETIC - NOT A PATIENT IMAGE"
     patient_id_prefix: Annotated[str, Field(min_length=1, max_length=32)] = "RESEARCH-"
 
 
 class PdfSettings(Section):
-    """The draft as a rendered document; off until a site asks for it."""
+    """The draft as a rendered document; made where a destination is to be sent it."""
 
-    enabled: bool = False
-    series_number: Annotated[int, Field(ge=1, le=2_147_483_647)] = 9704
+    series_number: SeriesNumber = 9704
     series_description: Annotated[str, Field(max_length=64)] = "AI DRAFT DOCUMENT - UNVERIFIED"
 
 
@@ -140,6 +168,8 @@ class OutputSettings(Section):
     """What leaves the node, and how it is delivered."""
 
     report: ReportSettings = ReportSettings()
+    findings: FindingsSettings = FindingsSettings()
+    heatmap: HeatmapSettings = HeatmapSettings()
     synthetic: SyntheticSettings = SyntheticSettings()
     pdf: PdfSettings = PdfSettings()
     stow: StowSettings = StowSettings()

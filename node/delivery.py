@@ -89,7 +89,7 @@ class Deliverer:
         except (OSError, InvalidDicomError):
             self._settle(item, Verdict(DeliveryStatus.PARKED, "its file cannot be read"))
             return None
-        missing = missing_in(ds) if ds is not None else ()
+        missing = missing_in(item.kind, ds) if ds is not None else ()
         if missing:
             reason = f"send guard: marks missing: {', '.join(missing)}"
             self._settle(item, Verdict(DeliveryStatus.PARKED, reason))

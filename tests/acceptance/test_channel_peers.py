@@ -9,7 +9,7 @@ from typing import Any
 import pypdfium2
 import pytest
 
-from node.sr_narrative import BANNER
+from node.sr_document import BANNER
 from tests import films
 from tests.acceptance.peers import (
     NodeProcess,
@@ -76,7 +76,7 @@ def test_every_object_comes_back_from_orthanc(
 ) -> None:
     port = free_port()
     orthanc = start_orthanc(port, routes=False, users={_USER: _PASSWORD})
-    outputs: dict[str, Any] = {"pdf": {"enabled": True}, "synthetic": {"enabled": True}}
+    outputs: dict[str, Any] = {"synthetic": {"enabled": True}}
     if way == "stow":
         outputs["stow"] = _stow(orthanc, tmp_path)
     peers = {"pacs": peer(orthanc.aet, orthanc.port, _KINDS if way == "store" else [])}

@@ -47,7 +47,6 @@ class Receivers:
     def settings(self, root: Path, pacs: Pacs) -> Settings:
         plain = settings_for(root, pacs.port).model_dump()
         plain["outputs"] |= {
-            "pdf": {"enabled": True},
             "stow": {"url": self.stow.url, "send": ["report", "pdf"], "timeout_s": 5},
             "hl7": {"host": "127.0.0.1", "port": self.hl7.port, "timeout_s": 5},
             "fhir": {"url": self.fhir.url, "version": self.fhir.version, "timeout_s": 5},

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pypdfium2
 import pytest
 from hypothesis import given, settings
@@ -12,23 +10,21 @@ from pydicom.dataset import Dataset
 
 from node.authored import equipment_purposes
 from node.config_outputs import PdfSettings
-from node.pdf import build_pdf
+from node.makers import MAKERS
 from node.pdf_fonts import PLACEHOLDER
-from node.send_guard import missing_in
-from node.sr_narrative import BANNER
+from node.send_guard import GUARDS, missing_in
+from node.sr_document import BANNER
 from tests.films import phantom
-from tests.node.outputs_made import draft, draft_sr, encoded, identity, read_back, synthetic_sc
-
-
-def pdf(source: Dataset | None = None, **changes: Any) -> Dataset:
-    source = phantom("pdf") if source is None else source
-    arguments = {
-        "draft": draft(),
-        "identity": identity(study_instance_uid=str(source.StudyInstanceUID)),
-        "settings": PdfSettings(enabled=True),
-        "title": "18748-4",
-    }
-    return build_pdf(source, **{**arguments, **changes})
+from tests.node.outputs_made import (
+    draft,
+    draft_sr,
+    encoded,
+    findings_sr,
+    heatmap,
+    pdf,
+    read_back,
+    synthetic_sc,
+)
 
 
 def pages(ds: Dataset) -> list[str]:
@@ -124,11 +120,11 @@ def test_the_header_says_draft_as_loudly_as_the_page() -> None:
     assert (ds.BurnedInAnnotation, ds.VerificationFlag) == ("YES", "UNVERIFIED")
     assert ds.ContentQualification == "RESEARCH"
     assert equipment_purposes(ds) == {("109102", "DCM")}
-    assert missing_in(ds) == ()
+    assert missing_in("pdf", ds) == ()
 
 
 def test_the_series_says_unverified_whatever_the_settings_say() -> None:
-    ds = pdf(settings=PdfSettings(enabled=True, series_description="Report"))
+    ds = pdf(settings=PdfSettings(series_description="Report"))
     assert ds.SeriesDescription == "UNVERIFIED - Report"
 
 
@@ -139,16 +135,37 @@ def test_the_series_says_unverified_whatever_the_settings_say() -> None:
 def test_a_document_without_its_marks_must_not_leave(keyword: str, value: str) -> None:
     ds = pdf()
     setattr(ds, keyword, value)
-    assert missing_in(ds) == (keyword,)
+    assert missing_in("pdf", ds) == (keyword,)
 
 
-def test_each_class_is_held_to_its_own_marks() -> None:
-    assert missing_in(draft_sr()) == ()
-    assert missing_in(synthetic_sc()) == ()
-    signed, film = draft_sr(), phantom()
+MADE = {
+    "report": draft_sr,
+    "findings": findings_sr,
+    "pdf": pdf,
+    "heatmap": heatmap,
+    "synthetic": synthetic_sc,
+    "counterfactual": synthetic_sc,
+}
+
+
+def test_every_kind_of_object_has_its_guard() -> None:
+    messages = {"hl7", "fhir"}
+    assert MADE.keys() == GUARDS.keys() == MAKERS.keys() - messages
+
+
+@pytest.mark.parametrize("kind", MADE)
+def test_an_object_passes_as_its_own_kind_and_as_no_other(kind: str) -> None:
+    ds = MADE[kind]()
+    assert missing_in(kind, ds) == ()
+    for other, make in MADE.items():
+        alike = {kind, other} <= {"report", "findings"} or make is MADE[kind]
+        assert bool(missing_in(other, ds)) is not alike, other
+
+
+def test_nothing_signed_and_no_film_of_a_patient_leaves() -> None:
+    signed = draft_sr()
     signed.VerificationFlag = "VERIFIED"
-    assert missing_in(signed) == ("VerificationFlag",)
-    assert "SOPClassUID" in missing_in(film)
-    disguised = synthetic_sc()
-    disguised.Modality = "SR"
-    assert missing_in(disguised) == ("Modality",)
+    assert missing_in("report", signed) == ("VerificationFlag",)
+    for kind in (*GUARDS, "unheard of"):
+        assert "SOPClassUID" in missing_in(kind, phantom()) or kind == "heatmap"
+        assert missing_in(kind, phantom())

@@ -48,7 +48,6 @@ class _Run:
         peer["priors"] = True
         outbox = {"retry_initial_s": 0.2, "give_up_after_h": 0.0005}
         channels = {
-            "pdf": {"enabled": True},
             "stow": {"url": f"http://127.0.0.1:{gossip_port}", "send": ["report", "pdf"]},
             "hl7": {"host": "127.0.0.1", "port": gossip_port},
             "fhir": {"url": f"http://127.0.0.1:{gossip_port}"},
