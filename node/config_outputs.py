@@ -10,18 +10,16 @@ from pydantic import AfterValidator, Field, model_validator
 
 from node.config_section import Port, Seconds, Section
 
-SeriesNumber = Annotated[int, Field(ge=1, le=2_147_483_647)]
-
 OutputKind = Literal["report", "findings", "synthetic", "counterfactual", "heatmap", "pdf"]
 """The kinds of DICOM objects: what a peer or a DICOMweb server may be sent."""
 MessageKind = Literal["hl7", "fhir"]
 """The kinds of messages: each goes to the destination of its own name."""
 
-
 CHANNELS: Final = ("stow", "hl7", "fhir")
 """The destinations beside the peers: no peer has the name of one."""
 
 Hl7Name = Annotated[str, Field(max_length=180)]
+SeriesNumber = Annotated[int, Field(ge=1, le=2_147_483_647)]
 
 
 class ReportSettings(Section):

@@ -23,6 +23,7 @@ from node.query import STUDY_ROOT_FIND
 from node.recipe import CREATOR, GROUP
 from node.sc import CLASSES, MARKS
 from node.sop_classes import (
+    ENCAPSULATED_PDF,
     FILM_CLASSES,
     IMAGE_CLASSES,
     TRANSFER_SYNTAXES,
@@ -112,6 +113,7 @@ def _services(settings: Settings) -> Iterator[Row]:
     yield "Verification", "yes", _yes("echo" in rights)
     yield "Storage of images", "no", _yes("store" in rights)
     yield "Storage of reports and secondary captures", _yes(sends), "no"
+    yield "Storage over the web (STOW-RS)", _yes(settings.outputs.stow.url is not None), "no"
     yield "Storage commitment push model", _yes(asks), _yes("commitment" in rights)
     yield "Modality performed procedure step", "no", _yes("mpps" in rights)
     yield "Instance availability notification", "no", _yes("ian" in rights)
@@ -201,6 +203,7 @@ def _sent_classes(outputs: OutputSettings) -> Iterator[tuple[str, str]]:
     yield CLASSES[outputs.synthetic.bits], "synthetic images"
     if outputs.synthetic.bits != 8:
         yield CLASSES[8], "heat maps"
+    yield ENCAPSULATED_PDF, "documents"
 
 
 def _statuses(settings: Settings) -> Iterator[str]:
@@ -296,6 +299,7 @@ def _objects(outputs: OutputSettings) -> Iterator[Row]:
             _yes(outputs.synthetic.enabled),
         ),
         ("heat map", outputs.heatmap, CLASSES[8], "for peers"),
+        ("document", outputs.pdf, ENCAPSULATED_PDF, "for peers"),
     )
     for name, chosen, sop_class, made in rows:
         described = (chosen.series_number, chosen.series_description)

@@ -1,17 +1,23 @@
-"""The draft as sections of plain sentences, for what is no DICOM SR. Pure."""
+"""What the draft says as sections of plain sentences, for what is no DICOM SR. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
-from engine.results import DraftReport
 from node.codes import Code
 from node.copied import clean
+from node.sr_narrative import Words
 
-FINDINGS = Code("59776-5", "LN", "Procedure findings Narrative")
-IMPRESSION = Code("19005-8", "LN", "Radiology Imaging study [Impression] (narrative)")
+INDICATION: Final = Code("18785-6", "LN", "Radiology Reason for study (narrative)")
+COMPARISON: Final = Code("18834-2", "LN", "Radiology Comparison study (narrative)")
+FINDINGS: Final = Code("59776-5", "LN", "Procedure findings Narrative")
+IMPRESSION: Final = Code("19005-8", "LN", "Radiology Imaging study [Impression] (narrative)")
 """CID 7001, the headings in LOINC: systems that speak no DICOM know no others."""
+
+DRAFTED: Final = (FINDINGS, IMPRESSION)
+"""The sections that the model wrote; the others come from the film's header."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +29,13 @@ class Part:
     sentences: Sequence[str]
 
 
-def parts_of(draft: DraftReport) -> tuple[Part, ...]:
+def parts_of(words: Words) -> tuple[Part, ...]:
     """Return the sections that say something, each sentence on one line."""
     sections = (
-        ("Findings", FINDINGS, draft.findings),
-        ("Impression", IMPRESSION, draft.impression),
+        ("Indication", INDICATION, words.indication),
+        ("Comparison", COMPARISON, words.comparison),
+        ("Findings", FINDINGS, (*words.findings, *words.remarks)),
+        ("Impression", IMPRESSION, words.impression),
     )
     cleaned = (
         Part(heading, code, [text for one in sentences if (text := clean(one))])

@@ -19,15 +19,15 @@ from typing import Any, Final, Literal
 
 from pydicom.dataset import Dataset
 
-from engine.results import DraftReport
 from node.authored import provenance_line
 from node.codes import TITLES, Code
 from node.config_outputs import FhirSettings
 from node.copied import text_of
-from node.drafted_text import IMPRESSION, Part, parts_of
+from node.drafted_text import DRAFTED, IMPRESSION, Part, parts_of
 from node.made import Made
 from node.outputs import REPORT, OutputIdentity
-from node.sr_document import BANNER
+from node.sr_document import BANNER, Basis
+from node.sr_narrative import Words
 from node.uids import IMPLEMENTATION_VERSION_NAME, MANUFACTURER, MODEL_NAME, derive_uid
 
 REPORT_STATUS: Final[Literal["partial"]] = "partial"
@@ -47,11 +47,15 @@ Resource = dict[str, Any]
 class _Draft:
     """All that the resources are made from."""
 
-    source: Dataset
-    report: DraftReport
+    basis: Basis
+    parts: tuple[Part, ...]
     identity: OutputIdentity
     settings: FhirSettings
     title: Code
+
+    @property
+    def source(self) -> Dataset:
+        return self.basis.source
 
     @property
     def is_r5(self) -> bool:
@@ -59,8 +63,8 @@ class _Draft:
 
 
 def build_bundle(
-    source: Dataset,
-    draft: DraftReport,
+    basis: Basis,
+    words: Words,
     identity: OutputIdentity,
     settings: FhirSettings,
     title: str,
@@ -69,8 +73,8 @@ def build_bundle(
 
     Parameters
     ----------
-    source
-        The instance whose patient, order and study the resources name.
+    basis
+        The source names patient, order and study.
     title
         LOINC code of the kind of report.
 
@@ -78,7 +82,7 @@ def build_bundle(
     ----------
     https://hl7.org/fhir/R4/http.html#transaction; R5 alike.
     """
-    known = _Draft(source, draft, identity, settings, TITLES[title])
+    known = _Draft(basis, parts_of(words), identity, settings, TITLES[title])
     entries = [_entry(uid, one) for uid, one in _resources(known)]
     bundle = {"resourceType": "Bundle", "type": "transaction", "entry": entries}
     content = json.dumps(bundle, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
@@ -196,7 +200,9 @@ def _instant(at: datetime) -> str:
 def _observations(known: _Draft) -> Iterator[tuple[str, Resource]]:
     """Yield an observation a sentence."""
     base = known.identity.sop_instance_uid(KIND)
-    for part in parts_of(known.report):
+    for part in known.parts:
+        if part.code not in DRAFTED:
+            continue
         for number, sentence in enumerate(part.sentences, 1):
             uid = derive_uid("observation", base, part.heading, str(number))
             yield uid, _observation(known, part, sentence)
@@ -221,7 +227,7 @@ def _observation(known: _Draft, part: Part, sentence: str) -> Resource:
 
 def _report(known: _Draft, observation_uids: list[str]) -> Resource:
     """Return the report; `imagingStudy` is called `study` in R5."""
-    parts = parts_of(known.report)
+    parts = known.parts
     study = "study" if known.is_r5 else "imagingStudy"
     impression = [one for part in parts if part.code == IMPRESSION for one in part.sentences]
     return {
@@ -256,7 +262,7 @@ def _as_text(known: _Draft, parts: tuple[Part, ...]) -> Resource:
     lines = [BANNER]
     for part in parts:
         lines += ["", part.heading.upper(), *part.sentences]
-    lines += ["", provenance_line(known.report.provenance)]
+    lines += ["", provenance_line(known.basis.provenance)]
     return {
         "contentType": "text/plain; charset=utf-8",
         "data": base64.b64encode("\n".join(lines).encode("utf-8")).decode("ascii"),

@@ -16,7 +16,6 @@ from typing import Final, Literal
 
 from pydicom.dataset import Dataset
 
-from engine.results import DraftReport
 from node.authored import provenance_line
 from node.codes import TITLES
 from node.config_outputs import Hl7Settings
@@ -24,7 +23,8 @@ from node.copied import copy_items, text_of
 from node.drafted_text import parts_of
 from node.made import Made
 from node.outputs import REPORT, OutputIdentity
-from node.sr_document import BANNER
+from node.sr_document import BANNER, Basis
+from node.sr_narrative import Words
 
 ResultStatus = Literal["R"]
 RESULT_STATUS: Final[ResultStatus] = "R"
@@ -37,13 +37,13 @@ _SPECIAL: Final = re.compile(r"[\\|^&~]")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _BREAK: Final = re.compile(r"\r\n|[\r\n\u2028\u2029]")
 _CODED: Final = ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")
-_HEADINGS: Final = {"Findings": "Findings", "Impression": "Conclusions"}
+_HEADINGS: Final = {"Indication": "History", "Impression": "Conclusions"}
 """How dcm4chee and RAD-28 recognise a section: by the first word of its text."""
 
 
 def build_oru(
-    source: Dataset,
-    draft: DraftReport,
+    basis: Basis,
+    words: Words,
     identity: OutputIdentity,
     settings: Hl7Settings,
     title: str,
@@ -52,8 +52,8 @@ def build_oru(
 
     Parameters
     ----------
-    source
-        The instance whose patient and order the message names.
+    basis
+        The source names patient and order.
     title
         LOINC code of the kind of report.
 
@@ -61,13 +61,13 @@ def build_oru(
     ----------
     HL7 2.5.1 chapters 2 (control) and 7 (observation reporting); IHE RAD TF-2 4.28.
     """
-    uid = identity.sop_instance_uid(KIND)
+    uid, source = identity.sop_instance_uid(KIND), basis.source
     segments = (
         _msh(uid, identity, settings),
         _pid(source),
         ("ORC", "RE", *_orders(source)),
         _obr(source, identity, title),
-        *_observations(draft, identity),
+        *_observations(basis, words, identity),
     )
     text = "".join("|".join(_trimmed(fields)) + _SEGMENT_END for fields in segments)
     return Made(uid, "", text.encode("utf-8"), ".hl7")
@@ -209,24 +209,26 @@ def _observed_at(source: Dataset, identity: OutputIdentity) -> str:
     return date + (clock[0].ljust(6, "0") if clock else "")
 
 
-def _observations(draft: DraftReport, identity: OutputIdentity) -> Iterator[tuple[str, ...]]:
+def _observations(
+    basis: Basis, words: Words, identity: OutputIdentity
+) -> Iterator[tuple[str, ...]]:
     """Yield the OBX segments: the UIDs by which the report is known, then its text."""
     rows: Iterable[tuple[str, str, str]] = (
         ("HD", "SR Instance UID", identity.sop_instance_uid(REPORT)),
         ("HD", "Series Instance UID", identity.series_instance_uid(REPORT)),
         ("HD", "Study Instance UID", identity.study_instance_uid),
         ("TX", "SR Text", escape_lines(BANNER)),
-        *(("TX", "SR Text", escape_lines(text)) for text in _texts(draft)),
+        *(("TX", "SR Text", escape_lines(text)) for text in _texts(basis, words)),
     )
     for number, (kind, name, value) in enumerate(rows, 1):
         yield ("OBX", str(number), kind, f"^{name}", str(number), value, *[""] * 5, RESULT_STATUS)
 
 
-def _texts(draft: DraftReport) -> Iterator[str]:
+def _texts(basis: Basis, words: Words) -> Iterator[str]:
     """Yield each section, the warning first, then where the draft came from."""
-    for part in parts_of(draft):
-        yield "\n".join((f"{_HEADINGS[part.heading]}: {BANNER}", *part.sentences))
-    yield f"Provenance: {provenance_line(draft.provenance)}"
+    for part in parts_of(words):
+        yield "\n".join((f"{_HEADINGS.get(part.heading, part.heading)}: {BANNER}", *part.sentences))
+    yield f"Provenance: {provenance_line(basis.provenance)}"
 
 
 def _trimmed(fields: Iterable[str]) -> list[str]:

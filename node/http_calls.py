@@ -71,12 +71,12 @@ class Server:
 
     def _call(self, request: httpx.Request, accept: str) -> Answer:
         """Send a request; read the answer, but not without end."""
-        request.headers["Accept"] = accept
+        request.headers.update({"Accept": accept, "Accept-Encoding": "identity"})
         content = b""
         answer = self._client.send(request, stream=True)
         deadline = time.monotonic() + self._settings.timeout_s
         with closing(answer):
-            for piece in answer.iter_bytes():
+            for piece in answer.iter_raw():  # nothing is unpacked that could unfold to any size
                 content += piece
                 if len(content) > _MAX_ANSWER_BYTES or time.monotonic() > deadline:
                     raise PeerError(f"{self._settings.url} answers without end")
@@ -146,7 +146,12 @@ def _basic(settings: HttpSettings) -> httpx.BasicAuth | None:
 def _bearer(settings: HttpSettings) -> dict[str, str]:
     if settings.token_file is None:
         return {}
-    return {"Authorization": f"Bearer {secret_in(settings.token_file)}"}
+    token = secret_in(settings.token_file)
+    if not token.isascii() or not token.isprintable():
+        raise PeerError(
+            f"{settings.token_file} holds no token", hint="a token is one line of ASCII"
+        )
+    return {"Authorization": f"Bearer {token}"}
 
 
 def _context(settings: HttpSettings) -> ssl.SSLContext:

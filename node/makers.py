@@ -17,7 +17,7 @@ from node.outputs import BASIC_TEXT, COUNTERFACTUAL, FINDINGS, HEATMAP, REPORT, 
 from node.sc import build_synthetic_sc
 from node.sr_document import Basis
 from node.sr_findings import build_findings_sr
-from node.sr_narrative import build_draft_sr, words_of
+from node.sr_narrative import Words, build_draft_sr, words_of
 
 Maker = Callable[[Drafted, OutputSettings], Dataset | Made | None]
 """Builds one kind of object or message; None where the site has it switched off."""
@@ -40,14 +40,7 @@ def make_objects(
 def _report(drafted: Drafted, settings: OutputSettings) -> Dataset | None:
     if not settings.report.enabled:
         return None
-    basis, earlier = _basis(drafted), drafted.earlier
-    words = words_of(
-        basis,
-        drafted.draft,
-        remarks=[text for one in drafted.assessments if (text := disagreement(one))],
-        prior_date=earlier.prior.date if earlier else "",
-    )
-    return build_draft_sr(basis, words, drafted.identity, settings.report)
+    return build_draft_sr(_basis(drafted), _words(drafted), drafted.identity, settings.report)
 
 
 def _findings(drafted: Drafted, settings: OutputSettings) -> Dataset | None:
@@ -93,31 +86,38 @@ def _heatmap(drafted: Drafted, settings: OutputSettings) -> Dataset | None:
     )
 
 
+def _pdf(drafted: Drafted, settings: OutputSettings) -> Dataset:
+    from node.pdf import build_pdf  # what draws pages takes long to load
+
+    told = (_basis(drafted), _words(drafted), drafted.identity)
+    return build_pdf(*told, settings.pdf, settings.report.title)
+
+
+def _hl7(drafted: Drafted, settings: OutputSettings) -> Made:
+    told = (_basis(drafted), _words(drafted), drafted.identity)
+    return hl7.build_oru(*told, settings.hl7, settings.report.title)
+
+
+def _fhir(drafted: Drafted, settings: OutputSettings) -> Made:
+    told = (_basis(drafted), _words(drafted), drafted.identity)
+    return fhir.build_bundle(*told, settings.fhir, settings.report.title)
+
+
 def _basis(drafted: Drafted) -> Basis:
     source = drafted.film.ds
     earlier = drafted.earlier and drafted.earlier.ds
     return Basis(source, [source], drafted.draft.provenance, [earlier] if earlier else [])
 
 
-def _pdf(drafted: Drafted, settings: OutputSettings) -> Dataset | None:
-    from node.pdf import build_pdf  # what draws pages takes long to load
-
-    title = settings.report.title
-    return build_pdf(drafted.film.ds, drafted.draft, drafted.identity, settings.pdf, title)
-
-
-def _hl7(drafted: Drafted, settings: OutputSettings) -> Made | None:
-    if settings.hl7.host is None:
-        return None
-    title = settings.report.title
-    return hl7.build_oru(drafted.film.ds, drafted.draft, drafted.identity, settings.hl7, title)
-
-
-def _fhir(drafted: Drafted, settings: OutputSettings) -> Made | None:
-    if settings.fhir.url is None:
-        return None
-    title = settings.report.title
-    return fhir.build_bundle(drafted.film.ds, drafted.draft, drafted.identity, settings.fhir, title)
+def _words(drafted: Drafted) -> Words:
+    """Return what is said of the film: the same in every form that the draft takes."""
+    earlier = drafted.earlier
+    return words_of(
+        _basis(drafted),
+        drafted.draft,
+        remarks=[text for one in drafted.assessments if (text := disagreement(one))],
+        prior_date=earlier.prior.date if earlier else "",
+    )
 
 
 KEPT: Final = ("report", "synthetic", "counterfactual")

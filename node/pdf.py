@@ -9,7 +9,6 @@ from typing import Final
 
 from pydicom.dataset import Dataset
 
-from engine.results import DraftReport
 from node import codes, sr_items
 from node.authored import (
     contributing_equipment,
@@ -24,7 +23,8 @@ from node.drafted_text import parts_of
 from node.outputs import OutputIdentity
 from node.pdf_page import Page, render_pdf
 from node.sop_classes import ENCAPSULATED_PDF
-from node.sr_document import BANNER, VERIFICATION_FLAG
+from node.sr_document import BANNER, VERIFICATION_FLAG, Basis
+from node.sr_narrative import Words
 
 KIND: Final = "pdf"
 _MARK: Final = "AI DRAFT - UNVERIFIED"
@@ -32,8 +32,8 @@ _UNREADABLE: Final = "(cannot be decoded; see the header of this DICOM object)"
 
 
 def build_pdf(
-    source: Dataset,
-    draft: DraftReport,
+    basis: Basis,
+    words: Words,
     identity: OutputIdentity,
     settings: PdfSettings,
     title: str,
@@ -42,8 +42,8 @@ def build_pdf(
 
     Parameters
     ----------
-    source
-        The instance whose patient and study attributes are copied by value.
+    basis
+        The source's patient and study attributes are copied by value.
     title
         LOINC code of the kind of report.
 
@@ -51,6 +51,7 @@ def build_pdf(
     ----------
     PS3.3 A.45.1 (Encapsulated PDF IOD), C.24.1, C.24.2.
     """
+    source = basis.source
     ds = new_object(ENCAPSULATED_PDF, identity.sop_instance_uid(KIND))
     copy_patient_and_study(source, ds)
     ds.StudyInstanceUID = identity.study_instance_uid
@@ -59,10 +60,10 @@ def build_pdf(
     _set_series(ds, identity, settings)
     _set_document(ds, source, identity, codes.TITLES[title])
     equipment = contributing_equipment(
-        identity, codes.PROCESSING_EQUIPMENT, provenance_line(draft.provenance)
+        identity, codes.PROCESSING_EQUIPMENT, provenance_line(basis.provenance)
     )
     ds.ContributingEquipmentSequence = [equipment]
-    page = _page(source, draft, identity, codes.TITLES[title])
+    page = _page(basis, words, identity, codes.TITLES[title])
     _set_content(ds, render_pdf(page))
     return ds
 
@@ -103,8 +104,9 @@ def _set_content(ds: Dataset, document: bytes) -> None:
     ds.EncapsulatedDocument = document + b"\0" * (len(document) % 2)
 
 
-def _page(source: Dataset, draft: DraftReport, identity: OutputIdentity, title: codes.Code) -> Page:
+def _page(basis: Basis, words: Words, identity: OutputIdentity, title: codes.Code) -> Page:
     """Return what the pages say."""
+    source = basis.source
     facts = (
         ("Patient", _name_of(source)),
         ("Patient ID", _fact(source, "PatientID")),
@@ -117,14 +119,14 @@ def _page(source: Dataset, draft: DraftReport, identity: OutputIdentity, title: 
         ("Status", "PRELIMINARY, UNVERIFIED. Research use."),
         ("Drafted", f"{identity.created_at:%Y-%m-%d %H:%M %z}, draft {identity.generation}"),
     )
-    sections = [(part.heading, part.sentences) for part in parts_of(draft)]
+    sections = [(part.heading, part.sentences) for part in parts_of(words)]
     origin = f"{clean(identity.algorithm_name)} {clean(identity.algorithm_version)}. "
     return Page(
         BANNER,
         title.meaning,
         facts,
         sections,
-        origin + provenance_line(draft.provenance),
+        origin + provenance_line(basis.provenance),
         identity.created_at,
     )
 

@@ -27,9 +27,11 @@ _WITHOUT_GLYPH: Final = ("Cf", "Zs")
 def font_files() -> dict[str, Path]:
     """Return the font files by the names that pages call them; the package is not imported."""
     spec = find_spec(_CJK_PACKAGE)
-    folders = list(spec.submodule_search_locations or ()) if spec is not None else []
-    east_asian = Path(folders[0], "fonts", "wqy-microhei.ttc")
-    return {TEXT: Path(__file__).parent / "fonts" / "DejaVuSans.ttf", EAST_ASIAN: east_asian}
+    found = {TEXT: Path(__file__).parent / "fonts" / "DejaVuSans.ttf"}
+    if spec is not None and spec.submodule_search_locations:
+        folder = spec.submodule_search_locations[0]
+        found[EAST_ASIAN] = Path(folder, "fonts", "wqy-microhei.ttc")
+    return found
 
 
 @functools.cache

@@ -10,7 +10,7 @@ from typing import Final
 from fpdf import FPDF
 from fpdf.enums import XPos, YPos
 
-from node.pdf_fonts import EAST_ASIAN, TEXT, drawable, font_files
+from node.pdf_fonts import TEXT, drawable, font_files
 from node.uids import IMPLEMENTATION_VERSION_NAME, MODEL_NAME
 
 _RED: Final = (170, 0, 0)
@@ -41,7 +41,7 @@ class _Sheet(FPDF):
         self._page = page
         for name, path in font_files().items():
             self.add_font(name, fname=path)
-        self.set_fallback_fonts([EAST_ASIAN])
+        self.set_fallback_fonts([name for name in font_files() if name != TEXT])
         self.set_text_shaping(use_shaping_engine=True)
         self.set_margins(_MARGIN_MM, _MARGIN_MM)
         self.set_auto_page_break(auto=True, margin=_MARGIN_MM + 8)

@@ -1,7 +1,7 @@
-"""What may leave the node: every SOP class has its own marks, and an object that lacks one stays.
+"""What may leave the node: every kind of object has its marks, and one that lacks any stays.
 
-Whoever adds a kind of object adds its row here: a class without a row is held to the marks of a
-synthetic film, which no other class can have.
+Whoever adds a kind adds its row here: a kind without a row is held to the marks of a synthetic
+film, which no other object has.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import Final
 from pydicom.dataset import Dataset
 
 from node.heatmap import missing_heatmap_marks
-from node.outputs import HEATMAP
 from node.sc import missing_marks
 from node.sop_classes import ENCAPSULATED_PDF, SR_CLASSES
 
@@ -20,35 +19,45 @@ _Guard = Callable[[Dataset], tuple[str, ...]]
 
 
 def missing_in(kind: str, ds: Dataset) -> tuple[str, ...]:
-    """Return the marks that an object lacks and without which it must not leave.
-
-    ``kind`` is what the node made it as: an image made as a heat map is held to the marks of one.
-    """
-    of_image = missing_heatmap_marks if kind == HEATMAP else missing_marks
-    return GUARDS.get(str(ds.SOPClassUID), of_image)(ds)
+    """Return the marks that an object lacks and without which it must not leave."""
+    return GUARDS.get(kind, missing_marks)(ds)
 
 
 def _of_report(ds: Dataset) -> tuple[str, ...]:
     """Return what a structured report lacks of a draft: nobody may have verified it."""
-    wanted = {"Modality": "SR", "VerificationFlag": "UNVERIFIED"}
-    return tuple(keyword for keyword, value in wanted.items() if ds.get(keyword) != value)
+    return _missing(
+        {
+            "SOPClassUID": ds.SOPClassUID in SR_CLASSES,
+            "Modality": ds.get("Modality") == "SR",
+            "VerificationFlag": ds.get("VerificationFlag") == "UNVERIFIED",
+        }
+    )
 
 
 def _of_document(ds: Dataset) -> tuple[str, ...]:
     """Return what a rendered page lacks of a draft; the banner itself is on every page of it."""
-    wanted = {
-        "Modality": "DOC",
-        "BurnedInAnnotation": "YES",
-        "VerificationFlag": "UNVERIFIED",
-    }
-    missing = [keyword for keyword, value in wanted.items() if ds.get(keyword) != value]
-    if "UNVERIFIED" not in str(ds.get("DocumentTitle", "")):
-        missing.append("DocumentTitle")
-    return tuple(missing)
+    return _missing(
+        {
+            "SOPClassUID": ds.SOPClassUID == ENCAPSULATED_PDF,
+            "Modality": ds.get("Modality") == "DOC",
+            "BurnedInAnnotation": ds.get("BurnedInAnnotation") == "YES",
+            "VerificationFlag": ds.get("VerificationFlag") == "UNVERIFIED",
+            "DocumentTitle": "UNVERIFIED" in str(ds.get("DocumentTitle", "")),
+        }
+    )
+
+
+def _missing(marks: dict[str, bool]) -> tuple[str, ...]:
+    return tuple(name for name, is_there in marks.items() if not is_there)
 
 
 GUARDS: Final[dict[str, _Guard]] = {
-    **dict.fromkeys(SR_CLASSES, _of_report),
-    ENCAPSULATED_PDF: _of_document,
+    "report": _of_report,
+    "basic_text": _of_report,
+    "findings": _of_report,
+    "pdf": _of_document,
+    "heatmap": missing_heatmap_marks,
+    "synthetic": missing_marks,
+    "counterfactual": missing_marks,
 }
-"""For each class of document what it lacks; images must have every mark of `node.sc`."""
+"""For each kind what an object of it lacks; `node.makers` and `node.fallback` make no other."""

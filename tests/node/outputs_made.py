@@ -13,14 +13,21 @@ from pydicom.dataset import Dataset
 from engine.assessment import Assessment, Bands, assess
 from engine.findings import FINDINGS
 from engine.results import DraftReport, Drawing, Inspection, Provenance
-from node.config_outputs import FindingsSettings, HeatmapSettings, ReportSettings, SyntheticSettings
+from node.config_outputs import (
+    FindingsSettings,
+    HeatmapSettings,
+    PdfSettings,
+    ReportSettings,
+    SyntheticSettings,
+)
 from node.drafted import Film
 from node.heatmap import build_heatmap
 from node.outputs import OutputIdentity
+from node.pdf import build_pdf
 from node.sc import build_synthetic_sc
 from node.sr_document import Basis
 from node.sr_findings import build_findings_sr
-from node.sr_narrative import build_draft_sr, words_of
+from node.sr_narrative import Words, build_draft_sr, words_of
 from tests.films import phantom
 
 PROVENANCE = Provenance("demo", "0.1.0", "ab" * 32, "1", "onnx_cpu", None, 812.5)
@@ -71,6 +78,21 @@ def draft_sr(source: Dataset | None = None, **changes: Any) -> Dataset:
     return build_draft_sr(
         basis, words, changes.get("identity", own), changes.get("settings", ReportSettings())
     )
+
+
+def told(source: Dataset, **changes: Any) -> tuple[Basis, Words, OutputIdentity]:
+    """Return what every form of a draft is built from."""
+    made = changes.get("draft", draft())
+    basis = Basis(source, [source], made.provenance)
+    words = words_of(basis, made, remarks=changes.get("remarks", ()))
+    own = identity(study_instance_uid=str(source.StudyInstanceUID))
+    return basis, words, changes.get("identity", own)
+
+
+def pdf(source: Dataset | None = None, **changes: Any) -> Dataset:
+    source = phantom("pdf") if source is None else source
+    settings = changes.get("settings", PdfSettings())
+    return build_pdf(*told(source, **changes), settings, "18748-4")
 
 
 def assessments() -> list[Assessment]:

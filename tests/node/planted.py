@@ -91,25 +91,27 @@ _NEEDLES = dict(_needles())
 
 def main(config: str) -> None:
     """Run a node whose pipeline and threads break over planted values."""
-    import node.pipeline
+    import node.makers
     from node import logs
     from node.app import Node, run_until_signalled
     from node.config_file import load_settings
+    from node.sr_document import Basis
     from tests.fakes import FakeEngine
 
     settings = load_settings(Path(config), {})
     logs.set_up("debug")
     logs.guard_crashes()
-    build: Any = node.pipeline.build_draft_sr
+    build: Any = node.makers.build_draft_sr
 
-    def breaking(ds: Dataset, *arguments: Any) -> Dataset:
+    def breaking(basis: Basis, *arguments: Any) -> Dataset:
+        ds = basis.source
         if "ContentDate" in ds:
             threading.Thread(target=_crash, args=(ds,), name="crashing").start()
             raise ValueError(f"cannot draft {ds.PatientName} {ds.PatientBirthDate}")
-        made: Dataset = build(ds, *arguments)
+        made: Dataset = build(basis, *arguments)
         return made
 
-    node.pipeline.build_draft_sr = breaking
+    node.makers.build_draft_sr = breaking
     run_until_signalled(Node(settings, FakeEngine()))
 
 

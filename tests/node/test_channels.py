@@ -18,6 +18,7 @@ from node.checks import run_checks
 from node.config import Settings
 from node.config_file import load_settings
 from node.errors import ConfigInvalid
+from node.send_guard import GUARDS
 from tests.films import phantom, uid
 from tests.node.conftest import Pacs, send, settings_for, study_state, wait_for, wait_for_state
 from tests.node.planted import MARKER
@@ -90,6 +91,21 @@ def test_every_channel_gets_the_draft_once(
     assert report["subject"]["identifier"]["value"] == ds.PatientID
     sent = Counter(row["destination"] for row in _rows(node, ds) if row["status"] == "sent")
     assert sent == {"pacs": 2, "stow": 2, "hl7": 1, "fhir": 1}
+
+
+def test_every_kind_of_object_passes_the_guard_on_its_way(
+    start_node: Start, receivers: Receivers, pacs: Pacs, tmp_path: Path
+) -> None:
+    plain = receivers.settings(tmp_path / "r", pacs).model_dump()
+    plain["outputs"]["synthetic"] |= {"enabled": True, "counterfactual": True}
+    plain["outputs"]["stow"]["send"] = list(GUARDS)
+    plain["peers"]["pacs"]["send"] = []
+    node, ds = start_node(Settings.model_validate(plain)), phantom("all kinds")
+    send(node, ds)
+    wait_for_state(node, ds, "DONE")
+    made = {row["kind"] for row in _rows(node, ds)}
+    assert {"report", "findings", "pdf", "synthetic"} <= made
+    assert len(receivers.stow.stored) == len(made - {"hl7", "fhir"})
 
 
 def test_receivers_that_were_away_get_it_once_when_they_are_back(

@@ -20,7 +20,7 @@ from node.made import Made
 from node.records import Delivery, DeliveryStatus
 from node.sr_document import BANNER
 from tests.films import phantom
-from tests.node.outputs_made import draft, identity
+from tests.node.outputs_made import draft, identity, told
 from tests.receivers import BUNDLES, Fhir, free_port, running
 
 VERSIONS = ("R4", "R5")
@@ -31,7 +31,7 @@ def made(version: str = "R4", generation: int = 1, **changes: Any) -> Made:
     source = phantom("fhir", SpecificCharacterSet="ISO_IR 192", **changes)
     own = identity(study_instance_uid=str(source.StudyInstanceUID), generation=generation)
     settings = FhirSettings(url="http://h", version=version, patient_id_system="urn:oid:1.2.3")
-    return build_bundle(source, draft(), own, settings, "18748-4")
+    return build_bundle(*told(source, identity=own), settings, "18748-4")
 
 
 def resources(bundle: Made) -> dict[str, list[dict[str, Any]]]:
@@ -56,8 +56,7 @@ def test_any_sentence_makes_a_valid_bundle_that_nobody_verified(
     source = phantom("any", SpecificCharacterSet="ISO_IR 192")
     source.AccessionNumber = "".join(c for c in name if c.isprintable() and c != "\\")
     settings = FhirSettings(url="http://h", version=version)
-    own = identity(study_instance_uid=str(source.StudyInstanceUID))
-    bundle = build_bundle(source, draft(findings=(text,)), own, settings, "18748-4")
+    bundle = build_bundle(*told(source, draft=draft(findings=(text,))), settings, "18748-4")
     BUNDLES[version].model_validate_json(bundle.content)
     found = resources(bundle)
     assert [one["status"] for one in found["DiagnosticReport"]] == ["partial"]

@@ -16,7 +16,7 @@ from node.hl7 import build_oru, control_id, escape, escape_lines
 from node.outputs import REPORT
 from node.sr_document import BANNER
 from tests.films import phantom
-from tests.node.outputs_made import draft, identity
+from tests.node.outputs_made import draft, identity, told
 
 _UNESCAPES = {"F": "|", "S": "^", "T": "&", "R": "~", "E": "\\", ".br": "\n"}
 _TEXT = st.text(st.characters(codec="utf-8"), max_size=60)
@@ -24,13 +24,8 @@ _TEXT = st.text(st.characters(codec="utf-8"), max_size=60)
 
 def message(source: Dataset | None = None, **changes: Any) -> str:
     source = phantom() if source is None else source
-    arguments = {
-        "draft": draft(),
-        "identity": identity(study_instance_uid=str(source.StudyInstanceUID)),
-        "settings": Hl7Settings(host="h"),
-        "title": "18748-4",
-    }
-    return build_oru(source, **{**arguments, **changes}).content.decode("utf-8")
+    settings = changes.get("settings", Hl7Settings(host="h"))
+    return build_oru(*told(source, **changes), settings, "18748-4").content.decode("utf-8")
 
 
 def segments(text: str, name: str) -> list[list[str]]:

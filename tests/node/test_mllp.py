@@ -17,7 +17,7 @@ from node.hl7 import build_oru
 from node.mllp import MllpCarrier, control_id_of, read_acknowledgement
 from node.records import Delivery, DeliveryStatus
 from tests.films import phantom
-from tests.node.outputs_made import draft, identity
+from tests.node.outputs_made import told
 from tests.receivers import Mllp, free_port, rude, running
 
 HEAD = b"MSH|^~\\&|RIS\r"
@@ -26,13 +26,7 @@ PARKED, PENDING, SENT = DeliveryStatus.PARKED, DeliveryStatus.PENDING, DeliveryS
 
 def parcel(name: str = "hl7") -> Parcel:
     source = phantom(name, PatientName="Doe^Jane")
-    made = build_oru(
-        source,
-        draft(),
-        identity(study_instance_uid=str(source.StudyInstanceUID)),
-        Hl7Settings(host="h"),
-        "18748-4",
-    )
+    made = build_oru(*told(source), Hl7Settings(host="h"), "18748-4")
     item = Delivery(made.uid, "", "1", 1, "hl7", "hl7", "p", 0, 1e6)
     return Parcel(item, made.content, None)
 

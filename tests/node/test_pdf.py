@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pypdfium2
 import pytest
 from hypothesis import given, settings
@@ -12,23 +10,22 @@ from pydicom.dataset import Dataset
 
 from node.authored import equipment_purposes
 from node.config_outputs import PdfSettings
-from node.pdf import build_pdf
+from node.makers import MAKERS
 from node.pdf_fonts import PLACEHOLDER
-from node.send_guard import missing_in
+from node.send_guard import GUARDS, missing_in
 from node.sr_document import BANNER
+from node.sr_narrative import as_basic_text
 from tests.films import phantom
-from tests.node.outputs_made import draft, draft_sr, encoded, identity, read_back, synthetic_sc
-
-
-def pdf(source: Dataset | None = None, **changes: Any) -> Dataset:
-    source = phantom("pdf") if source is None else source
-    arguments = {
-        "draft": draft(),
-        "identity": identity(study_instance_uid=str(source.StudyInstanceUID)),
-        "settings": PdfSettings(),
-        "title": "18748-4",
-    }
-    return build_pdf(source, **{**arguments, **changes})
+from tests.node.outputs_made import (
+    draft,
+    draft_sr,
+    encoded,
+    findings_sr,
+    heatmap,
+    pdf,
+    read_back,
+    synthetic_sc,
+)
 
 
 def pages(ds: Dataset) -> list[str]:
@@ -142,13 +139,35 @@ def test_a_document_without_its_marks_must_not_leave(keyword: str, value: str) -
     assert missing_in("pdf", ds) == (keyword,)
 
 
-def test_each_class_is_held_to_its_own_marks() -> None:
-    assert missing_in("report", draft_sr()) == ()
-    assert missing_in("synthetic", synthetic_sc()) == ()
-    signed, film = draft_sr(), phantom()
+MADE = {
+    "report": draft_sr,
+    "basic_text": lambda: as_basic_text(draft_sr()),
+    "findings": findings_sr,
+    "pdf": pdf,
+    "heatmap": heatmap,
+    "synthetic": synthetic_sc,
+    "counterfactual": synthetic_sc,
+}
+
+
+def test_every_kind_of_object_has_its_guard() -> None:
+    messages = {"hl7", "fhir"}
+    assert MADE.keys() == GUARDS.keys() == (MAKERS.keys() - messages) | {"basic_text"}
+
+
+@pytest.mark.parametrize("kind", MADE)
+def test_an_object_passes_as_its_own_kind_and_as_no_other(kind: str) -> None:
+    ds = MADE[kind]()
+    assert missing_in(kind, ds) == ()
+    for other, make in MADE.items():
+        alike = {kind, other} <= {"report", "basic_text", "findings"} or make is MADE[kind]
+        assert bool(missing_in(other, ds)) is not alike, other
+
+
+def test_nothing_signed_and_no_film_of_a_patient_leaves() -> None:
+    signed = draft_sr()
     signed.VerificationFlag = "VERIFIED"
     assert missing_in("report", signed) == ("VerificationFlag",)
-    assert "SOPClassUID" in missing_in("report", film)
-    disguised = synthetic_sc()
-    disguised.Modality = "SR"
-    assert missing_in("pdf", disguised) == ("Modality",)
+    for kind in (*GUARDS, "unheard of"):
+        assert "SOPClassUID" in missing_in(kind, phantom()) or kind == "heatmap"
+        assert missing_in(kind, phantom())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from pynetdicom import AE
 from tests.films import CR
 from tests.node.conftest import Pacs, free_port, wait_for
 from tests.node.planted import BIRTH, MARKER, films, plant, traces
+from tests.receivers import rude
 
 ROOT = Path(__file__).parents[2]
 _STORES = ("images", "outputs", "priors", "incoming", "ledger.sqlite", "audit.jsonl")
@@ -27,7 +30,7 @@ _STORES = ("images", "outputs", "priors", "incoming", "ledger.sqlite", "audit.js
 class _Run:
     """A node in a process of its own, everything it writes below one folder."""
 
-    def __init__(self, folder: Path, pacs_port: int) -> None:
+    def __init__(self, folder: Path, pacs_port: int, gossip_port: int) -> None:
         self.folder = folder
         self.starts = 0
         self.port = free_port()
@@ -44,7 +47,13 @@ class _Run:
         peer = {"ae_title": "PACS", "host": "127.0.0.1", "port": pacs_port, "send": ["report"]}
         peer["priors"] = True
         outbox = {"retry_initial_s": 0.2, "give_up_after_h": 0.0005}
-        settings = {"node": node, "peers": {"pacs": peer}, "outputs": {"outbox": outbox}}
+        channels = {
+            "stow": {"url": f"http://127.0.0.1:{gossip_port}", "send": ["report", "pdf"]},
+            "hl7": {"host": "127.0.0.1", "port": gossip_port},
+            "fhir": {"url": f"http://127.0.0.1:{gossip_port}"},
+        }
+        outputs = {"outbox": outbox, **channels}
+        settings = {"node": node, "peers": {"pacs": peer}, "outputs": outputs}
         self.config = folder / "config.yaml"
         self.config.write_text(yaml.safe_dump(settings))
         self.environment = {
@@ -95,6 +104,19 @@ class _Run:
                 yield path
 
 
+def _gossip(sock: socket.socket) -> None:
+    """Refuse whatever comes, and quote the patient in every way that there is."""
+    asked = sock.recv(65_536)
+    issue = {"severity": "error", "code": MARKER, "diagnostics": f"{MARKER}^J {BIRTH}"}
+    body = json.dumps({"resourceType": "OperationOutcome", "issue": [issue]}).encode()
+    head = f"HTTP/1.1 422 {MARKER}\r\nX-Patient: {MARKER}\r\nContent-Length: {len(body)}\r\n\r\n"
+    answer = f"\x0bMSH|^~\\&|{MARKER}\rMSA|AE|{MARKER}|{MARKER}\r\x1c\r"
+    with suppress(OSError):
+        sock.sendall(answer.encode() if asked.startswith(b"\x0b") else head.encode() + body)
+        while sock.recv(65_536):
+            pass
+
+
 def _associate(port: int, calling: str, called: str = "CXRDRAFT") -> Any:
     ae = AE(calling)
     ae.acse_timeout = ae.dimse_timeout = 20
@@ -113,14 +135,24 @@ def _send_everything(run: _Run) -> None:
         assert _associate(run.port, "PACS", title).is_rejected
 
 
+@pytest.fixture
+def gossip_port() -> Iterator[int]:
+    with rude(_gossip) as port:
+        yield port
+
+
 @pytest.mark.filterwarnings("ignore")
-def test_no_planted_value_is_anywhere_but_in_the_stores(tmp_path: Path, pacs: Pacs) -> None:
-    run = _Run(tmp_path / "run", pacs.port)
+def test_no_planted_value_is_anywhere_but_in_the_stores(
+    tmp_path: Path, pacs: Pacs, gossip_port: int
+) -> None:
+    run = _Run(tmp_path / "run", pacs.port, gossip_port)
     pacs.status = 0xC123
     with run.started() as process:
         _send_everything(run)
         wait_for(lambda: run.log().count(b"study.failed") >= 2, 60)
         wait_for(lambda: b"crash where=crashing" in run.log())
+        for channel in (b"stow", b"hl7", b"fhir"):
+            wait_for(lambda channel=channel: b"destination=" + channel in run.log(), 30)
         process.send_signal(signal.SIGSEGV)
         process.wait(30)
     pacs.stop()

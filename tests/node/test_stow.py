@@ -171,6 +171,12 @@ def test_a_password_and_a_token_come_from_their_files(server: Stow, tmp_path: Pa
     assert bearer == "Bearer pass word"
 
 
+@pytest.mark.parametrize("text", ["tök", "two\nlines"])
+def test_a_file_that_holds_no_token_is_named(server: Stow, tmp_path: Path, text: str) -> None:
+    with pytest.raises(PeerError, match="holds no token"):
+        list(carrier(server, token_file=secret(tmp_path, text)).carry([parcel()]))
+
+
 def test_a_secret_that_is_not_there_is_named(server: Stow, tmp_path: Path) -> None:
     with pytest.raises(PeerError, match="secret cannot be read") as caught:
         list(carrier(server, token_file=tmp_path / "none").carry([parcel()]))
