@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-import queue
-import signal
 import socket
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from functools import partial
-from types import FrameType
 
 import sqlalchemy as sa
 
 from node.announcements import Announcements
+from node.answering import Answerer
 from node.audit import Auditor, trail_path, whose
 from node.audit_chain import Chain
 from node.audit_events import AuditedEvents
@@ -41,8 +38,10 @@ from node.outbox import Outbox
 from node.peers import PeerBook
 from node.pipeline import Drafter, Pipeline
 from node.priors import Priors, PriorShelf
+from node.questions import Questions
 from node.receiver import Receiver
 from node.retention import Retention
+from node.reviews import Reviews
 from node.scp import Scp
 from node.scu import Scu
 from node.spool import Spool
@@ -54,7 +53,6 @@ _LOG = get_logger("app")
 _STOP_TIMEOUT_S = 30.0
 _DELIVERY_LIMIT_S = 900.0
 """A batch to a peer that has not ended by then hangs, and another thread goes on."""
-_SIGNAL_LOOK_S = 1.0
 
 
 class PortTaken(NodeError):
@@ -111,6 +109,7 @@ class Node:
         self._outbox = Outbox(database, committing)
         self._retention = Retention(settings.node.storage, database, self._clock, self._objects)
         self.journal = Journal(database)
+        self._questions = Questions(database)
         self._dispatch: Dispatch = self._make_dispatch(url)
         scu = Scu(settings.node, self._tls)
         self._deliverer = Deliverer(
@@ -220,8 +219,9 @@ class Node:
         return Priors(asked, settings.node, scu, PriorShelf(self._spool, self._database))
 
     def _add_drafting(self, engine: Drafter, scu: Scu) -> None:
-        """Put the workers into service."""
+        """Put the workers into service, and what answers questions."""
         settings = self.settings
+        reviews = Reviews(self._database)
         pipeline = Pipeline(
             engine,
             self._renderer,
@@ -229,6 +229,7 @@ class Node:
             self._spool,
             self._clock,
             self._make_priors(scu),
+            reviews,
         )
         leases = Leases(settings.node.work, self._ledger, self._clock)
         self._dispatch.add("leases", leases.step)
@@ -247,6 +248,19 @@ class Node:
         ]
         steps = [self._kicking(worker.step) for worker in workers]
         self._dispatch.share("draft", steps, settings.node.work.draft_timeout_s)
+        answerer = Answerer(
+            engine,
+            self._renderer,
+            self._spool,
+            self._ledger,
+            reviews,
+            self._questions,
+            self._clock,
+            settings.node.work,
+            carries=settings.outputs.report.answers,
+        )
+        limit_s = settings.node.work.draft_timeout_s
+        self._dispatch.add("answers", self._kicking(answerer.step), limit_s)
 
     def _add_delivery(self, scu: Scu) -> None:
         """Put what calls peers, audits and clears away into service."""
@@ -313,6 +327,7 @@ class Node:
         self._committer.recover(now)
         may_ask = [name for name, peer in self.settings.peers.items() if "commitment" in peer.allow]
         self._custody.recover(now, may_ask)
+        self._questions.recover(now)
         return resumed
 
     def warm_up(self) -> None:
@@ -334,27 +349,3 @@ class Node:
         self._database.dispose()
         self._spool.unlock()
         say(_LOG, "node.stopped", unfinished=not ended)
-
-
-def run_until_signalled(node: Node) -> None:
-    """Run a node until SIGTERM or SIGINT; SIGHUP makes it read its certificates again."""
-    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
-
-    def on_signal(number: int, _frame: FrameType | None) -> None:
-        signals.put(number)
-
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, on_signal)
-    node.start()
-    node.warm_up()
-    while (came := _next_signal(signals)) in (None, signal.SIGHUP):
-        if came is not None:
-            node.reload()
-    node.stop()
-
-
-def _next_signal(signals: queue.SimpleQueue[int]) -> int | None:
-    """Wait for a signal, not for ever: one that another thread was given wakes nobody here."""
-    with suppress(queue.Empty):
-        return signals.get(timeout=_SIGNAL_LOOK_S)
-    return None

@@ -103,7 +103,8 @@ def _settings(options: argparse.Namespace) -> Settings:
 
 def _run(options: argparse.Namespace) -> int:
     """Run the node."""
-    from node.app import Node, run_until_signalled
+    from node.app import Node
+    from node.running import run_until_signalled
 
     settings = _settings(options)
     logs.set_up(settings.node.log_level)

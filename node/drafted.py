@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 
 from engine.results import DraftReport, Drawing, Image, Inspection
 from node.outputs import OutputIdentity
-from node.records import Prior
+from node.records import Prior, Review
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Drafted:
     identity: OutputIdentity
     drawing: Drawing | None = None
     prior: Prior | None = None
+    review: Review | None = None
 
     def content(self) -> dict[str, Any]:
         """Return the result that the ledger keeps, as JSON-ready values."""
@@ -44,4 +45,5 @@ class Drafted:
             "report": self.draft.provenance.as_json(),
             "drawing": self.drawing and self.drawing.provenance.as_json(),
             "prior": self.prior and asdict(self.prior),
+            "review": self.review and asdict(self.review),
         }

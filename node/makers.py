@@ -11,6 +11,7 @@ from node.config_outputs import OutputKind, OutputSettings
 from node.drafted import Drafted
 from node.sc import build_synthetic_sc
 from node.sr_narrative import build_draft_sr
+from node.sr_review import add_review
 
 Maker = Callable[[Drafted, OutputSettings], Dataset | None]
 """Builds one kind of object; None where the site has it switched off."""
@@ -28,7 +29,9 @@ def _report(drafted: Drafted, settings: OutputSettings) -> Dataset | None:
     if not settings.report.enabled:
         return None
     source = drafted.film.ds
-    return build_draft_sr(source, [source], drafted.draft, drafted.identity, settings.report)
+    ds = build_draft_sr(source, [source], drafted.draft, drafted.identity, settings.report)
+    add_review(ds, drafted.review)
+    return ds
 
 
 def _synthetic(drafted: Drafted, settings: OutputSettings) -> Dataset | None:

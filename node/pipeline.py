@@ -14,7 +14,7 @@ from pydicom.errors import InvalidDicomError
 
 from engine.errors import PixelError
 from engine.pixels import Transform
-from engine.results import DraftReport, Drawing, Image, Inspection
+from engine.results import Answer, DraftReport, Drawing, Image, Inspection
 from node.clock import Clock, as_datetime
 from node.config_outputs import OutputSettings
 from node.drafted import Drafted, Film
@@ -30,6 +30,7 @@ from node.records import (
     StoredInstance,
     StoredOutput,
 )
+from node.revisions import Revision, of_model
 from node.rules import InstanceFacts, choose_image
 from node.spool import Spool
 from node.studies import State
@@ -64,6 +65,9 @@ class Drafter(Protocol):
     def report(self, image: Image) -> DraftReport:
         """Draft a report."""
 
+    def ask(self, image: Image, question: str) -> Answer:
+        """Answer a question on a film."""
+
     def draw(self, text: str, *, seed: int) -> Drawing:
         """Draw a synthetic film."""
 
@@ -80,6 +84,13 @@ class PriorSearch(Protocol):
 
     def look(self, claim: Claim, source: Dataset) -> PriorAnswer:
         """Return what there is at peers, within a budget of time."""
+
+
+class Revisions(Protocol):
+    """What knows which generations are built from words that are there already."""
+
+    def revision(self, study_uid: str, generation: int) -> Revision | None:
+        """Return those words; None where the model drafts."""
 
 
 class StudyRefused(DraftRefused):
@@ -114,6 +125,8 @@ class Pipeline:
         The `outputs:` section.
     priors
         Looks for an earlier film of the patient; None where no peer is to be asked.
+    revisions
+        Knows what people made of earlier drafts; None where nobody can.
     """
 
     def __init__(
@@ -124,6 +137,7 @@ class Pipeline:
         spool: Spool,
         clock: Clock,
         priors: PriorSearch | None = None,
+        revisions: Revisions | None = None,
     ) -> None:
         self._engine = engine
         self._renderer = renderer
@@ -131,6 +145,7 @@ class Pipeline:
         self._spool = spool
         self._clock = clock
         self._priors = priors
+        self._revisions = revisions
 
     def draft_study(self, claim: Claim, instances: tuple[StoredInstance, ...]) -> Finished:
         """Draft one generation of a study; its objects are on disk when this returns.
@@ -145,6 +160,9 @@ class Pipeline:
             The disk refused an object.
         """
         journey = _Journey(self._clock)
+        revision = self._revisions and self._revisions.revision(claim.study_uid, claim.generation)
+        if revision:
+            return self._revise(claim, instances, revision, journey)
         film = self._choose(instances, journey)
         prior = self._look_for_prior(claim, film, journey)
         draft = self._engine.report(film.image)
@@ -154,6 +172,31 @@ class Pipeline:
             drawing = self._engine.draw(draft.text, seed=seed_of(claim))
             journey.passed("drawn")
         drafted = Drafted(film, draft, self._identity(claim, film), drawing, prior)
+        return self._finish(drafted, journey)
+
+    def _revise(
+        self,
+        claim: Claim,
+        instances: tuple[StoredInstance, ...],
+        revision: Revision,
+        journey: _Journey,
+    ) -> Finished:
+        """Build a generation from the draft of an earlier one and what people made of it."""
+        source = next((one for one in instances if one.sop_instance_uid == revision.source), None)
+        if source is None:
+            raise StudyRefused(State.FAILED, "the film of the draft has been removed")
+        path = self._spool.path(source.path)
+        try:
+            image = self._renderer.render(path, self._engine.transform)
+        except PixelError as error:
+            raise StudyRefused(State.FAILED, f"unreadable pixels: {error}") from error
+        film = Film(dcmread(path, stop_before_pixels=True), image, revision.inspection)
+        identity = of_model(
+            self._identity(claim, film), revision.draft.provenance, self._engine.device_uid
+        )
+        return self._finish(revision.applied(film, identity), journey)
+
+    def _finish(self, drafted: Drafted, journey: _Journey) -> Finished:
         outputs = tuple(self._store(kind, ds) for kind, ds in make_objects(drafted, self._settings))
         journey.passed("built")
         return Finished(outputs, drafted.content(), tuple(journey.stages))

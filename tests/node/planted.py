@@ -91,16 +91,17 @@ _NEEDLES = dict(_needles())
 
 def main(config: str) -> None:
     """Run a node whose pipeline and threads break over planted values."""
-    import node.pipeline
+    import node.makers
     from node import logs
-    from node.app import Node, run_until_signalled
+    from node.app import Node
     from node.config_file import load_settings
+    from node.running import run_until_signalled
     from tests.fakes import FakeEngine
 
     settings = load_settings(Path(config), {})
     logs.set_up("debug")
     logs.guard_crashes()
-    build: Any = node.pipeline.build_draft_sr
+    build: Any = node.makers.build_draft_sr
 
     def breaking(ds: Dataset, *arguments: Any) -> Dataset:
         if "ContentDate" in ds:
@@ -109,7 +110,7 @@ def main(config: str) -> None:
         made: Dataset = build(ds, *arguments)
         return made
 
-    node.pipeline.build_draft_sr = breaking
+    node.makers.build_draft_sr = breaking
     run_until_signalled(Node(settings, FakeEngine()))
 
 

@@ -1,0 +1,51 @@
+"""What people add to a draft report: that they edited it, and their questions with the answers.
+
+Pure. The section is headed (55107-7, LN, "Addendum") of CID 7001, for it was added to the draft
+after it was made, and says so: under Findings an extractor would take it for what the model
+reported, and Clinical Information is what the referrer knew beforehand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from pydicom.dataset import Dataset
+
+from node import codes, sr_items
+from node.copied import own_text
+from node.records import Review
+
+ADDENDUM: Final = codes.Code("55107-7", "LN", "Addendum")
+EDITED: Final = (
+    "AI DRAFT, EDITED BY A PERSON - NOT VERIFIED. Findings and impression are no longer what the "
+    "software wrote; no radiologist has signed them."
+)
+ASKED: Final = (
+    "AI ANSWERS - NOT VERIFIED. Questions asked of the software about this film, and its answers."
+)
+
+
+def add_review(ds: Dataset, review: Review | None) -> None:
+    """Append the section to a draft report; nothing where there was no review.
+
+    Neither flags nor observers change: the document stays an unverified draft by a device
+    (PS3.3 C.17.2), and an edit names nobody who could be taken for a verifying observer.
+    """
+    if review is None:
+        return
+    items = [
+        sr_items.text("CONTAINS", codes.FINDING, text)
+        for line in _lines(review)
+        if (text := own_text(ds, line))
+    ]
+    ds.ContentSequence.append(sr_items.container("CONTAINS", ADDENDUM, items))
+
+
+def _lines(review: Review) -> Iterator[str]:
+    if review.is_edited:
+        yield EDITED
+    if review.answers:
+        yield ASKED
+    for question, answer in review.answers:
+        yield f"Question: {question} Answer: {answer}"
