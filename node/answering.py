@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 
 from engine.errors import CxrError
+from engine.pixels import Transform
+from engine.results import Image
 from node.clock import Clock
 from node.config import WorkSettings
 from node.errors import DraftRefused
@@ -20,6 +22,34 @@ _LOG = get_logger("questions")
 _RETRY_S = 2.0
 
 
+class Films:
+    """The films that drafts were made from, rendered for the model."""
+
+    def __init__(self, reviews: Reviews, ledger: Ledger, spool: Spool, renderer: Renderer) -> None:
+        self._reviews = reviews
+        self._ledger = ledger
+        self._spool = spool
+        self._renderer = renderer
+
+    def render(self, study_uid: str, generation: int, transform: Transform) -> tuple[str, Image]:
+        """Return the SOP Instance UID of a draft's film, and its image.
+
+        Raises
+        ------
+        DraftRefused
+            The film is not here any more.
+        PixelError, StorageError
+            It cannot be read.
+        """
+        content = self._reviews.content(study_uid, generation)
+        instances = self._ledger.instances(study_uid, generation)
+        paths = {one.sop_instance_uid: one.path for one in instances}
+        if content is None or content["source"] not in paths:
+            raise DraftRefused("the film has been removed")
+        source = str(content["source"])
+        return source, self._renderer.render(self._spool.path(paths[source]), transform)
+
+
 class Answerer:
     """Answers what is due, one question at a time.
 
@@ -32,9 +62,7 @@ class Answerer:
     def __init__(
         self,
         engine: Drafter,
-        renderer: Renderer,
-        spool: Spool,
-        ledger: Ledger,
+        films: Films,
         reviews: Reviews,
         questions: Questions,
         clock: Clock,
@@ -43,9 +71,7 @@ class Answerer:
         carries: bool,
     ) -> None:
         self._engine = engine
-        self._renderer = renderer
-        self._spool = spool
-        self._ledger = ledger
+        self._films = films
         self._reviews = reviews
         self._questions = questions
         self._clock = clock
@@ -69,24 +95,11 @@ class Answerer:
         return True
 
     def _answer(self, claimed: Question) -> None:
-        """Put the question to the model, about the film that the draft was made from.
-
-        Raises
-        ------
-        DraftRefused
-            The film is not here any more.
-        PixelError, EngineError, StorageError
-            It cannot be read, or the model could not answer.
-        """
-        content = self._reviews.content(claimed.study_uid, claimed.generation)
-        instances = self._ledger.instances(claimed.study_uid, claimed.generation)
-        paths = {one.sop_instance_uid: one.path for one in instances}
-        if content is None or content["source"] not in paths:
-            raise DraftRefused("the film has been removed")
-        path = self._spool.path(paths[content["source"]])
-        image = self._renderer.render(path, self._engine.transform)
+        """Put the question to the model, about the film that the draft was made from."""
+        place = claimed.study_uid, claimed.generation
+        source, image = self._films.render(*place, self._engine.transform)
         answer = self._engine.ask(image, claimed.text)
-        provenance = answer.provenance.as_json() | {"source": content["source"]}
+        provenance = answer.provenance.as_json() | {"source": source}
         kept = self._questions.answer(claimed, answer.text, provenance, self._clock.now())
         self._say(claimed, "question.answered" if kept else "question.claim_lost")
 

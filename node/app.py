@@ -10,7 +10,7 @@ from functools import partial
 import sqlalchemy as sa
 
 from node.announcements import Announcements
-from node.answering import Answerer
+from node.answering import Answerer, Films
 from node.audit import Auditor, trail_path, whose
 from node.audit_chain import Chain
 from node.audit_events import AuditedEvents
@@ -47,6 +47,7 @@ from node.scu import Scu
 from node.spool import Spool
 from node.syslog import Repository
 from node.tls import Tls
+from node.web.server import open_web
 from node.worker import Closer, Worker
 
 _LOG = get_logger("app")
@@ -134,6 +135,8 @@ class Node:
         self._auditor = self._make_auditor() if audits else None
         self._renderer = ConfinedRenderer(settings.node.work)
         self._add_steps(scu)
+        kick = self._dispatch.kick
+        self._web = open_web(settings.node, database, self._spool, self._clock, kick)
 
     def _make_committer(self, scu: Scu) -> Committer:
         outputs = self.settings.outputs
@@ -220,18 +223,17 @@ class Node:
 
     def _add_drafting(self, engine: Drafter, scu: Scu) -> None:
         """Put the workers into service, and what answers questions."""
-        settings = self.settings
-        reviews = Reviews(self._database)
+        settings, clock, reviews = self.settings, self._clock, Reviews(self._database)
         pipeline = Pipeline(
             engine,
             self._renderer,
             settings.outputs,
             self._spool,
-            self._clock,
+            clock,
             self._make_priors(scu),
             reviews,
         )
-        leases = Leases(settings.node.work, self._ledger, self._clock)
+        leases = Leases(settings.node.work, self._ledger, clock)
         self._dispatch.add("leases", leases.step)
         workers = [
             Worker(
@@ -239,7 +241,7 @@ class Node:
                 self._ledger,
                 pipeline,
                 leases,
-                self._clock,
+                clock,
                 settings.node.work,
                 settings.outputs.outbox,
                 destinations_of(settings.peers),
@@ -248,19 +250,11 @@ class Node:
         ]
         steps = [self._kicking(worker.step) for worker in workers]
         self._dispatch.share("draft", steps, settings.node.work.draft_timeout_s)
-        answerer = Answerer(
-            engine,
-            self._renderer,
-            self._spool,
-            self._ledger,
-            reviews,
-            self._questions,
-            self._clock,
-            settings.node.work,
-            carries=settings.outputs.report.answers,
-        )
-        limit_s = settings.node.work.draft_timeout_s
-        self._dispatch.add("answers", self._kicking(answerer.step), limit_s)
+        films = Films(reviews, self._ledger, self._spool, self._renderer)
+        carries = settings.outputs.report.answers
+        work = settings.node.work
+        answerer = Answerer(engine, films, reviews, self._questions, clock, work, carries=carries)
+        self._dispatch.add("answers", self._kicking(answerer.step), work.draft_timeout_s)
 
     def _add_delivery(self, scu: Scu) -> None:
         """Put what calls peers, audits and clears away into service."""
@@ -315,6 +309,8 @@ class Node:
         except OSError as error:
             place = f"{self.settings.node.bind}:{self.settings.node.port}"
             raise PortTaken(f"cannot listen on {place}: {error.strerror}") from error
+        if self._web is not None:
+            self._web.start()
         self._dispatch.start()
         say(_LOG, "node.started", ae_title=self.settings.node.ae_title, resumed=resumed)
 
@@ -342,6 +338,8 @@ class Node:
     def stop(self) -> None:
         """Stop listening, let the steps under way end, and give the storage back."""
         self._scp.stop()
+        if self._web is not None:
+            self._web.stop()
         ended = self._dispatch.stop(_STOP_TIMEOUT_S)
         self._renderer.stop()
         if self._auditor is not None:

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
+from sqlalchemy.engine import Engine
 
 from engine.errors import CxrError
 from node import logs
@@ -30,6 +31,7 @@ from node.journal import Journal
 from node.ledger import Ledger
 from node.pipeline import Drafter
 from node.redact import looks_like_a_title, stranger, without_title
+from node.reviews import Reviews
 
 Verb = Callable[[argparse.Namespace], int]
 
@@ -81,6 +83,10 @@ def _parser(*, with_demo: bool) -> argparse.ArgumentParser:
         "audit", parents=[common, machine], help="verify the audit trail, line by line"
     )
     audit.add_argument("trail", metavar="FILE", nargs="?", type=Path, help="another trail")
+    feedback = verbs.add_parser(
+        "feedback", parents=[common], help="export what readers made of drafts, for training"
+    )
+    feedback.add_argument("action", choices=["export"], help="print a JSON line for each")
     demo = verbs.add_parser("demo", help="see the whole journey, with no configuration")
     if with_demo:
         from node.demo import add_arguments
@@ -167,11 +173,15 @@ def _console() -> Console:
     return Console() if sys.stdout.isatty() else Console(width=240, no_color=True)
 
 
-def _journal(settings: Settings) -> tuple[Journal, Ledger]:
+def _database(settings: Settings) -> Engine:
     path = ledger_path(settings.node)
     if settings.node.ledger.url is None and not path.exists():
         raise UnknownName(f"no node has run here yet: {path} is missing")
-    database = open_ledger(ledger_url(settings.node))
+    return open_ledger(ledger_url(settings.node))
+
+
+def _journal(settings: Settings) -> tuple[Journal, Ledger]:
+    database = _database(settings)
     return Journal(database), Ledger(database)
 
 
@@ -286,6 +296,13 @@ def _replay(options: argparse.Namespace) -> int:
     return 0
 
 
+def _feedback(options: argparse.Namespace) -> int:
+    """Print the feedback of readers, a JSON line each; no patient is named."""
+    for row in Reviews(_database(_settings(options))).training_rows():
+        print(json.dumps(row, ensure_ascii=False))
+    return 0
+
+
 def _audit(options: argparse.Namespace) -> int:
     """Verify the chain of the audit trail."""
     settings = _settings(options)
@@ -317,6 +334,7 @@ _VERBS: dict[str, Verb] = {
     "replay": _replay,
     "migrate": _migrate,
     "audit": _audit,
+    "feedback": _feedback,
     "demo": _demo,
 }
 

@@ -97,6 +97,8 @@ def read_form(
     reasons = tuple(reason for reason in REASONS if reason in form.get("reason", ()))
     if verdict != "accept" and not reasons:
         raise FeedbackRefused("no reason is given", hint="tick at least one reason")
+    if verdict == "accept" and not _is_as_drafted(form, content):
+        raise FeedbackRefused("the text was changed", hint="choose edit, or undo the changes")
     findings, impression = _edit(form, content) if verdict == "edit" else (None, None)
     return Feedback(
         study_uid,
@@ -119,6 +121,11 @@ def _first(form: Mapping[str, Sequence[str]], name: str) -> str:
     return values[0]
 
 
+def _text(form: Mapping[str, Sequence[str]], name: str) -> str:
+    """Return a section: the lines of a text area, or a list of sentences."""
+    return "\n".join(form.get(name, ()))
+
+
 def _verdict(form: Mapping[str, Sequence[str]]) -> Verdict:
     chosen = _first(form, "verdict")
     for verdict in VERDICTS:
@@ -131,12 +138,19 @@ def _edit(
     form: Mapping[str, Sequence[str]], content: Mapping[str, Any]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return both sections as edited: not empty, and not what they were."""
-    edited = sentences(_first(form, "findings")), sentences(_first(form, "impression"))
+    edited = sentences(_text(form, "findings")), sentences(_text(form, "impression"))
     if not any(edited):
         raise FeedbackRefused("the edited draft is empty", hint="reject it instead")
-    if edited == (tuple(content["findings"]), tuple(content["impression"])):
+    if _is_as_drafted(form, content):
         raise FeedbackRefused("the text is as it was", hint="change it, or accept the draft")
     return edited
+
+
+def _is_as_drafted(form: Mapping[str, Sequence[str]], content: Mapping[str, Any]) -> bool:
+    """Tell whether the sections of a form are the draft's; those that are left out count so."""
+    sections = ("findings", "impression")
+    given = {name: sentences(_text(form, name)) for name in sections if name in form}
+    return all(lines == sentences("\n".join(content[name])) for name, lines in given.items())
 
 
 def _grade(form: Mapping[str, Sequence[str]], name: str) -> int | None:

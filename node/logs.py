@@ -17,7 +17,15 @@ from node import redact
 from node.errors import NodeError
 
 _ROOT = "cxr_node"
-_LIBRARIES = ("pydicom", "pynetdicom", "highdicom", "procrastinate", "psycopg")
+_LIBRARIES = (
+    "pydicom",
+    "pynetdicom",
+    "highdicom",
+    "procrastinate",
+    "psycopg",
+    "uvicorn",
+    "asyncio",
+)
 
 
 class _LineFormatter(logging.Formatter):

@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset
 from node import codes, sr_items
 from node.copied import own_text
 from node.records import Review
+from node.sr_narrative import BANNER
 
 ADDENDUM: Final = codes.Code("55107-7", "LN", "Addendum")
 EDITED: Final = (
@@ -29,17 +30,27 @@ ASKED: Final = (
 def add_review(ds: Dataset, review: Review | None) -> None:
     """Append the section to a draft report; nothing where there was no review.
 
-    Neither flags nor observers change: the document stays an unverified draft by a device
+    The warning that heads every section says from then on who wrote it. Neither flags nor observers change: the document stays an unverified draft by a device
     (PS3.3 C.17.2), and an edit names nobody who could be taken for a verifying observer.
     """
     if review is None:
         return
+    if review.is_edited:
+        _restate(ds)
     items = [
         sr_items.text("CONTAINS", codes.FINDING, text)
         for line in _lines(review)
         if (text := own_text(ds, line))
     ]
     ds.ContentSequence.append(sr_items.container("CONTAINS", ADDENDUM, items))
+
+
+def _restate(ds: Dataset) -> None:
+    """Let no section say that software wrote what a person did."""
+    for section in ds.ContentSequence:
+        for item in section.get("ContentSequence") or ():
+            if item.get("TextValue") == BANNER:
+                item.TextValue = EDITED
 
 
 def _lines(review: Review) -> Iterator[str]:
