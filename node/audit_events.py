@@ -191,7 +191,7 @@ class AuditedEvents:
             instance.c.study_uid == study_uid
         )
         with reading(self._engine) as connection:
-            rows = connection.execute(query).all()
+            rows: list[Row[Any]] = list(connection.execute(query))
         return self._objects(study_uid, rows) if rows else StudyObjects(study_uid, "unknown", {})
 
     def _turned_away(self, rejections: Sequence[Row[Any]], mark: int) -> Iterator[Message]:

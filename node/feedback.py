@@ -64,12 +64,16 @@ def sentences(text: str) -> tuple[str, ...]:
     FeedbackRefused
         There are too many, or one is too long for an item of a report.
     """
-    cleaned = ("".join(c if c.isprintable() else " " for c in line) for line in text.splitlines())
-    lines = tuple(line for each in cleaned if (line := " ".join(each.split())))
+    lines = tuple(line for each in text.splitlines() if (line := _line(each)))
     if len(lines) > _MAX_SENTENCES or any(len(line) > _MAX_CHARACTERS for line in lines):
         hint = f"{_MAX_SENTENCES} lines of {_MAX_CHARACTERS} characters at most"
         raise FeedbackRefused("the edited text is too long", hint=hint)
     return lines
+
+
+def _line(text: str) -> str:
+    """Return a text on one printable line."""
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
 
 
 def read_form(
@@ -112,7 +116,7 @@ def read_form(
         _grade(form, "answers_indication"),
         _grade(form, "saves_time"),
         _seconds(form, now),
-        _first(form, "note").strip()[:_MAX_NOTE],
+        _line(_first(form, "note"))[:_MAX_NOTE],
     )
 
 

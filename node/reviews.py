@@ -77,11 +77,12 @@ class Reviews:
     def uncarried(self) -> tuple[str, ...]:
         """Return the studies with answers that no report carries, unless more are to come."""
         waiting = sa.select(question.c.study_uid).where(question.c.answered_at.is_(None))
-        query = sa.select(question.c.study_uid.distinct()).where(
+        due = (
             question.c.answer.is_not(None),
             question.c.carried_by.is_(None),
             question.c.study_uid.not_in(waiting),
         )
+        query = sa.select(question.c.study_uid).where(*due).distinct()
         with reading(self._engine) as connection:
             return tuple(connection.execute(query).scalars())
 

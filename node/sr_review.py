@@ -30,8 +30,9 @@ ASKED: Final = (
 def add_review(ds: Dataset, review: Review | None) -> None:
     """Append the section to a draft report; nothing where there was no review.
 
-    The warning that heads every section says from then on who wrote it. Neither flags nor observers change: the document stays an unverified draft by a device
-    (PS3.3 C.17.2), and an edit names nobody who could be taken for a verifying observer.
+    The warning that heads every section says from then on who wrote it. Neither flags nor
+    observers change: the document stays an unverified draft by a device (PS3.3 C.17.2), and an
+    edit names nobody who could be taken for a verifying observer.
     """
     if review is None:
         return

@@ -18,13 +18,15 @@ NAME = "reader"
 TOKEN = "a-token-for-tests-0123456789"
 
 
-def web_settings(folder: Path, pacs_port: int, **web: Any) -> Settings:
+def web_settings(
+    folder: Path, pacs_port: int, node: dict[str, Any] | None = None, **web: Any
+) -> Settings:
     """Return settings for a node on loopback whose review page is on."""
     tokens = folder / "tokens"
     tokens.write_text(f"# who may come in\n{NAME} {TOKEN}\n")
     tokens.chmod(0o600)
     section = {"enabled": True, "port": free_port(), "token_file": tokens} | web
-    return settings_for(folder / "root", pacs_port, web=section)
+    return settings_for(folder / "root", pacs_port, web=section, **(node or {}))
 
 
 @dataclass
@@ -83,7 +85,9 @@ class Client:
         for line in answer.headers.get_all("Set-Cookie") or ():
             name, _, value = line.partition(";")[0].partition("=")
             self.cookies[name] = value.strip('"')
-        return Answer(answer.status, {k.lower(): v for k, v in answer.headers.items()}, content)
+        names = {name.lower() for name in answer.headers}
+        joined = {name: ", ".join(answer.headers.get_all(name, [])) for name in names}
+        return Answer(answer.status, joined, content)
 
     def get(self, path: str, **headers: str) -> Answer:
         return self.ask("GET", path, **({"Accept": "text/html"} | headers))
