@@ -293,8 +293,8 @@ class Node:
 
         Raises
         ------
-        PortTaken
-            The port cannot be bound.
+        PortTaken, WebPortTaken
+            A port cannot be bound.
         """
         if self._auditor is not None:
             self._auditor.start()
@@ -303,14 +303,14 @@ class Node:
             self._deliverer.park_orphans()
         if not self.settings.peers:
             say(_LOG, "peers.none", hint="every association will be refused")
+        if self._web is not None:
+            self._web.start()
         try:
             if "receive" in self.settings.node.roles:
                 self._scp.start()
         except OSError as error:
             place = f"{self.settings.node.bind}:{self.settings.node.port}"
             raise PortTaken(f"cannot listen on {place}: {error.strerror}") from error
-        if self._web is not None:
-            self._web.start()
         self._dispatch.start()
         say(_LOG, "node.started", ae_title=self.settings.node.ae_title, resumed=resumed)
 

@@ -53,6 +53,10 @@ class Tokens:
     def __init__(self, path: Path) -> None:
         self._names = _read_tokens(path)
 
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._names)
+
     def name_of(self, token: str) -> str | None:
         """Return whose token it is; every one is compared, whichever fits."""
         digest = _digest(token)

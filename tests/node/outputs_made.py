@@ -13,8 +13,10 @@ from pydicom.dataset import Dataset
 from engine.results import DraftReport, Drawing, Provenance
 from node.config_outputs import ReportSettings, SyntheticSettings
 from node.outputs import OutputIdentity
+from node.records import Review
 from node.sc import build_synthetic_sc
 from node.sr_narrative import build_draft_sr
+from node.sr_review import add_review
 from tests.films import phantom
 
 PROVENANCE = Provenance("demo", "0.1.0", "ab" * 32, "1", "onnx_cpu", None, 812.5)
@@ -61,6 +63,13 @@ def draft_sr(source: Dataset | None = None, **changes: Any) -> Dataset:
         "settings": ReportSettings(),
     }
     return build_draft_sr(source, **{**arguments, **changes})
+
+
+def reviewed_sr(source: Dataset | None = None, **changes: Any) -> Dataset:
+    """Return a draft that a person edited and asked about."""
+    ds = draft_sr(source, **changes)
+    add_review(ds, Review(True, (("Is it large?", "The heart is enlarged."), ("Why?", ""))))
+    return ds
 
 
 def synthetic_sc(source: Dataset | None = None, **changes: Any) -> Dataset:

@@ -19,7 +19,7 @@ from node.config_outputs import SyntheticSettings
 from node.intake import is_uid
 from node.sr_items import image
 from tests.films import SHARED, Film, dicom, films, needs_films, phantom, uid
-from tests.node.outputs_made import draft_sr, identity, synthetic_sc
+from tests.node.outputs_made import draft_sr, identity, reviewed_sr, synthetic_sc
 
 DCIODVFY = shutil.which("dciodvfy", path=str(Path(sys.executable).parent))
 DSR2XML = shutil.which("dsr2xml")
@@ -65,6 +65,7 @@ def all_outputs(source: Dataset) -> list[Dataset]:
     return [
         draft_sr(source, identity=own),
         draft_sr(source, identity=later),
+        reviewed_sr(source, identity=later),
         synthetic_sc(source, identity=own),
         synthetic_sc(source, identity=own, settings=same_study),
     ]
