@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Any
+from pathlib import Path
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
@@ -63,14 +63,15 @@ class Review:
     def film(self, request: Request) -> Response:
         """Send the film of the draft as PNG."""
         study_uid = self._parts.shelf.find(request.path_params["study"])
-        return self._image(request, study_uid, self._parts.shelf.film(study_uid))
+        generation = _generation(request.query_params.get("generation"))
+        return self._image(request, study_uid, self._parts.shelf.film(study_uid, generation))
 
     def synthetic(self, request: Request) -> Response:
         """Send the synthetic image as PNG; its banners are in its pixels."""
         study_uid = self._parts.shelf.find(request.path_params["study"])
         return self._image(request, study_uid, self._parts.shelf.synthetic(study_uid))
 
-    def _image(self, request: Request, study_uid: str, path: Any) -> Response:
+    def _image(self, request: Request, study_uid: str, path: Path) -> Response:
         png = self._parts.display(path)
         self._parts.note(request, "viewed", study_uid)
         return Response(png, media_type="image/png")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from pydicom import dcmread
@@ -41,7 +41,8 @@ class StudyView:
     """The generation that is shown (`Journal.study`)."""
     newest: dict[str, Any]
     drafts: tuple[int, ...]
-    has_film: bool
+    film: Literal["", "patient", "synthetic"]
+    """What the film shows; empty where it has been removed."""
     synthetic: int | None
     """Generation whose synthetic image is shown."""
     answers: frozenset[tuple[str, str]] = field(default=frozenset())
@@ -103,22 +104,20 @@ class Shelf:
             shown,
             rows[-1],
             drafts,
-            path is not None,
+            self._kind(path),
             made[-1] if made else None,
             frozenset((asked, said) for asked, said in review.get("answers", ())),
         )
 
-    def film(self, study_uid: str) -> Path:
-        """Return the file of the film that the newest draft was made from.
+    def film(self, study_uid: str, generation: int | None) -> Path:
+        """Return the file of the film that a draft was made from; None takes the newest draft.
 
         Raises
         ------
         UnknownName
             It has been removed.
         """
-        rows = self._journal.study(study_uid)
-        contents = [row["result"] for row in rows if row["result"]]
-        path = self._source(study_uid, contents[-1] if contents else None)
+        path = self._source(study_uid, self.view(study_uid, generation).content)
         if path is None:
             raise UnknownName("the images of the study have been removed")
         return self._spool.path(path)
@@ -150,20 +149,25 @@ class Shelf:
         with reading(self._engine) as connection:
             return connection.execute(query.order_by(instance.c.received_at)).scalars().first()
 
+    def _kind(self, path: str | None) -> Literal["", "patient", "synthetic"]:
+        """Return what a film shows: a synthetic one may have been let in (`node.intake`)."""
+        if path is None:
+            return ""
+        return "synthetic" if self._header(path, ["SyntheticData"]) == ["YES"] else "patient"
+
     def _subject(self, path: str | None) -> dict[str, str]:
         """Return whose study it is, as the header says; nothing where it cannot be read."""
-        if path is None:
-            return {}
+        values = self._header(path, [*_SUBJECT.values()]) if path else []
+        return {label: value for label, value in zip(_SUBJECT, values, strict=False) if value}
+
+    def _header(self, path: str, keywords: list[str]) -> list[str]:
+        """Return some texts of a header; none where it cannot be read."""
+        tags: list[str] = ["SpecificCharacterSet", *keywords]
         try:
-            ds = dcmread(
-                self._spool.path(path),
-                stop_before_pixels=True,
-                specific_tags=["SpecificCharacterSet", *_SUBJECT.values()],
-            )
-            values = {label: str(ds.get(name) or "") for label, name in _SUBJECT.items()}
+            ds = dcmread(self._spool.path(path), stop_before_pixels=True, specific_tags=tags)
+            return [str(ds.get(keyword) or "") for keyword in keywords]
         except (OSError, InvalidDicomError, ValueError):
-            return {}
-        return {label: value for label, value in values.items() if value}
+            return []
 
 
 def _has(row: dict[str, Any], kind: str) -> bool:
