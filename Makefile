@@ -40,6 +40,7 @@ docs:
 	cxr-node demo --output cxr-node-demo-docs
 	mkdir -p docs/images
 	cp cxr-node-demo-docs/draft-beside-film.png docs/images/draft-beside-film.png
+	cxr-node conformance -c config.yaml --output docs/conformance.md
 
 # trained runs and the environment stay
 clean:

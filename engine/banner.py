@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image as PilImage
 from PIL import ImageDraw, ImageFont
 
+from engine.results import Image
+
 Grey = NDArray[np.uint8]
 
 BANNER = "SYNTHETIC - AI GENERATED"
@@ -30,6 +32,18 @@ def burn(film: Grey, size: int = 512) -> Grey:
     marked = PilImage.fromarray(film).convert("L").resize((side, side), _LANCZOS)
     _draw(marked)
     return np.asarray(marked, dtype=np.uint8)
+
+
+def burn_16(image: Image, size: int = 512) -> NDArray[np.uint16]:
+    """Return an image in [-1, 1] at `size` x `size` in 16 bit with the same banner burned in."""
+    side = max(size, MIN_SIZE)
+    unit = (np.squeeze(image, 0) + 1.0) / 2.0
+    smooth = PilImage.fromarray(unit.astype(np.float32)).resize((side, side), _LANCZOS)
+    film: NDArray[np.uint16] = np.rint(np.asarray(smooth).clip(0, 1) * 65535).astype(np.uint16)
+    words, masks = _template(side)
+    drawn = masks[0] | masks[1]
+    film[drawn] = words[drawn].astype(np.uint16) * 257
+    return film
 
 
 def is_burned(film: Grey) -> bool:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
 from tokenizers import Tokenizer
 
 from engine import guard, hints, report
+from engine.assessment import Assessment, Bands, assess
 from engine.backends.base import Backend
 from engine.backends.select import open_backend
 from engine.bundle import Bundle, device_uid_of, open_bundle
@@ -21,12 +23,13 @@ from engine.findings import FINDINGS
 from engine.generation import Advance, generate_codes, generate_text, ignore
 from engine.pixels import Transform
 from engine.prompts import DRAW_INSTRUCTIONS, REPORT_INSTRUCTIONS, PromptBuilder
-from engine.results import Answer, DraftReport, Drawing, Image, Inspection, Provenance
+from engine.results import Answer, DraftReport, Drawing, Evidence, Image, Inspection, Provenance
 from engine.sampling import Sampling
 from engine.vqgan import codes_of_film, film_from_codes
 
 MAX_REPORT_TOKENS = 160
 MAX_ANSWER_TOKENS = 64
+CHANCE_AUROC = 0.5
 
 
 class Engine:
@@ -107,6 +110,33 @@ class Engine:
         values = answers["findings"].tolist()
         return dict(zip(FINDINGS, values, strict=True))
 
+    @property
+    def proven(self) -> frozenset[str]:
+        """The findings that the classifier was measured to tell from chance.
+
+        The lower end of the interval of the AUROC, as the bundle's metrics give it, is above 1/2.
+        """
+        figures = self.bundle.manifest.get("metrics", {}).get("classifier", {})
+        return frozenset(
+            name for name in FINDINGS if _low(figures.get(f"AUROC {name}")) > CHANCE_AUROC
+        )
+
+    def assess(self, image: Image, text: str, bands: Bands) -> tuple[Assessment, ...]:
+        """Return what the classifier sees of each finding beside what a draft says of it."""
+        return assess(self.findings(image), self.proven, text, bands)
+
+    def evidence(self, image: Image) -> dict[str, Evidence]:
+        """Return each proven finding's evidence map; empty where the bundle has none.
+
+        The mean of a map is the finding's calibrated logit but for a constant (class activation
+        mapping, arXiv 1512.04150).
+        """
+        with self.lock:
+            maps = self.backend.classify(image).get("evidence")
+        if maps is None:
+            return {}
+        return {name: maps[i] for i, name in enumerate(FINDINGS) if name in self.proven}
+
     def context(self, image: Image) -> str:
         """Return the prompt's line of likely findings, if the bundle was trained with one."""
         thresholds = self.hint_thresholds
@@ -186,3 +216,8 @@ class Engine:
             seed=seed,
             milliseconds=round(1000 * (time.perf_counter() - started), 3),
         )
+
+
+def _low(figure: Mapping[str, Any] | None) -> float:
+    """Return the lower end of a figure's interval; a figure without one proves nothing."""
+    return float((figure or {}).get("low") or 0.0)

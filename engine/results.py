@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 Image = NDArray[np.float32]
 """A rendered film: float32 [1, 256, 256] in [-1, 1], air dark, bone bright."""
 
+Evidence = NDArray[np.float32]
+"""Where on a film a finding's logit comes from: float32 [H, W], row 0 at the top."""
+
 Codes = NDArray[np.int64]
 """VQ-GAN codes of one image: int64 [256], row-major over 16 x 16, each 0 … 1023."""
 
@@ -54,6 +57,8 @@ class DraftReport:
     impression: tuple[str, ...]
     text: str
     provenance: Provenance
+    addendum: tuple[str, ...] = ()
+    """What people added afterwards; the model never writes here."""
 
 
 @dataclass(frozen=True)

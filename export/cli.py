@@ -18,6 +18,7 @@ from export import parity
 from export.bundle import export_bundle, stamp_metrics
 from export.config import ExportSettings
 from export.errors import ExportError, ParityError
+from export.evidence import explain_bundle
 from export.films import RunFilms
 
 LICENSE = Path(__file__).parent / "LICENSE-weights.txt"
@@ -70,6 +71,12 @@ def metrics(options: argparse.Namespace) -> None:
     print(f"{options.bundle}: figures of {', '.join(found) or 'no evaluation'}")
 
 
+def explain(options: argparse.Namespace) -> None:
+    """Add the map that heat maps are drawn from to a bundle of an earlier version."""
+    digest = explain_bundle(options.bundle, options.version)
+    print(f"{options.bundle}: version {options.version}, digest {digest[:12]}")
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the command line."""
     top = argparse.ArgumentParser(prog="cxr-export", description=__doc__)
@@ -87,6 +94,10 @@ def parser() -> argparse.ArgumentParser:
     stamp.add_argument("--run", type=Path, default=Path("runs/demo"), help="run directory")
     stamp.add_argument("--bundle", type=Path, default=DEMO, help="bundle to stamp")
     stamp.set_defaults(call=metrics)
+    add = verbs.add_parser("explain", help=explain.__doc__)
+    add.add_argument("--bundle", type=Path, required=True, help="bundle to change")
+    add.add_argument("--version", required=True, help="version of the changed bundle")
+    add.set_defaults(call=explain)
     compare = verbs.add_parser("check", help=check.__doc__)
     compare.add_argument("--run", type=Path, default=Path("runs/demo"), help="run directory")
     compare.add_argument("--bundle", type=Path, default=DEMO, help="bundle to check")

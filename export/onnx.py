@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from engine.nets.classifier import FilmClassifier
 from engine.nets.vqgan import Vqgan
 from export.errors import ExportError
+from export.evidence import add_evidence
 from export.graph import GraphWriter, Precision
 from export.novelty import FeatureStatistics
 
@@ -249,8 +250,10 @@ def traced(head: nn.Module, example: Tensor, path: Path, *, half_weights: bool) 
     )
     if program is None:
         raise ExportError(f"{type(head).__name__} could not be traced")
-    model = program.model_proto
-    onnx.save(halved(model) if half_weights else model, path)
+    model = halved(program.model_proto) if half_weights else program.model_proto
+    if isinstance(head, ClassifierHead):
+        add_evidence(model)
+    onnx.save(model, path)
 
 
 def halved(model: onnx.ModelProto) -> onnx.ModelProto:

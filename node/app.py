@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Mapping
-from functools import partial
 
 import sqlalchemy as sa
 
@@ -17,24 +15,21 @@ from node.audit_events import AuditedEvents
 from node.audit_forward import Forwarder
 from node.carried import CarriedStudies
 from node.clock import Clock, SystemClock
-from node.commitments import Commitments
-from node.committer import Committer
-from node.config import PeerSettings, Settings
+from node.config import Settings
 from node.confined import ConfinedRenderer
 from node.confirmer import Confirmer
-from node.custodian import Custodian
-from node.custody import Custody
 from node.database import DatabaseClock, ledger_url, open_ledger
-from node.delivery import Deliverer
+from node.departures import Departures, queues_of
+from node.destinations import destinations_of
 from node.dispatch import Dispatch, LocalDispatch, Step
 from node.errors import NodeError
 from node.journal import Journal
 from node.leases import Leases
 from node.ledger import Ledger
 from node.logs import get_logger, say
+from node.makers import kinds_in_study
 from node.objects import Copies, ObjectStore
 from node.offered import services_of
-from node.outbox import Outbox
 from node.peers import PeerBook
 from node.pipeline import Drafter, Pipeline
 from node.priors import Priors, PriorShelf
@@ -60,12 +55,6 @@ class PortTaken(NodeError):
     """The node cannot listen on its port."""
 
     default_hint = "is another node running, or does the port need privileges"
-
-
-def destinations_of(peers: Mapping[str, PeerSettings]) -> dict[str, list[str]]:
-    """Return, for each kind of output, the names of the peers that get it."""
-    kinds = sorted({kind for peer in peers.values() for kind in peer.send})
-    return {kind: [name for name, peer in peers.items() if kind in peer.send] for kind in kinds}
 
 
 class Node:
@@ -106,20 +95,13 @@ class Node:
         self._clock = clock or (DatabaseClock(database) if shares else SystemClock())
         self._tls = Tls(settings.node.tls, self._clock)
         self._ledger = Ledger(database)
-        committing = [name for name, peer in settings.peers.items() if peer.commitment]
-        self._outbox = Outbox(database, committing)
         self._retention = Retention(settings.node.storage, database, self._clock, self._objects)
         self.journal = Journal(database)
         self._questions = Questions(database)
         self._dispatch: Dispatch = self._make_dispatch(url)
         scu = Scu(settings.node, self._tls)
-        self._deliverer = Deliverer(
-            settings.peers, settings.outputs.outbox, scu, self._outbox, self._spool, self._clock
-        )
-        self._committer = self._make_committer(scu)
-        self._custody = Custody(database, self._spool)
-        self._custodian = Custodian(
-            settings.peers, settings.outputs.outbox, scu, self._custody, self._clock
+        self._departures = Departures(
+            settings, scu, database, self._spool, self._clock, self._dispatch.kick
         )
         self._announcements = Announcements(database, self._clock, self._dispatch.kick)
         self._scp = Scp(
@@ -129,7 +111,9 @@ class Node:
             self.journal,
             self._clock,
             self._tls,
-            services_of(self._committer, self._custodian, self._announcements),
+            services_of(
+                self._departures.committer, self._departures.custodian, self._announcements
+            ),
         )
         audits = settings.node.audit.enabled and "deliver" in settings.node.roles
         self._auditor = self._make_auditor() if audits else None
@@ -138,22 +122,11 @@ class Node:
         kick = self._dispatch.kick
         self._web = open_web(settings.node, database, self._spool, self._clock, kick)
 
-    def _make_committer(self, scu: Scu) -> Committer:
-        outputs = self.settings.outputs
-        commitments = Commitments(
-            self._database,
-            max_resends=outputs.commitment.max_resends,
-            give_up_after_s=outputs.outbox.give_up_after_h * 3600,
-        )
-        kick = self._dispatch.kick
-        return Committer(self.settings.peers, outputs, scu, commitments, self._clock, kick)
-
     def _make_confirmer(self, scu: Scu) -> Confirmer:
-        is_inside = self.settings.outputs.synthetic.identity == "same_study"
         return Confirmer(
             self.settings.peers,
             self.settings.node.study,
-            ("report", "synthetic") if is_inside else ("report",),
+            kinds_in_study(self.settings.outputs),
             scu,
             self._database,
             self._announcements,
@@ -167,29 +140,8 @@ class Node:
             return LocalDispatch(work.sweep_s)
         from node.dispatch_jobs import JobDispatch  # its packages come with the extra `cluster`
 
-        queues = {"draft": True} | dict.fromkeys(self._delivery_queues(), False)
+        queues = {"draft": True} | dict.fromkeys(queues_of(self.settings), False)
         return JobDispatch(url, work.sweep_s, queues)
-
-    def _delivery_queues(self) -> dict[str, Callable[[], bool]]:
-        """Return the steps that bring something to a peer: one of a kind at a time."""
-        peers = self.settings.peers
-        receiving = sorted({name for names in destinations_of(peers).values() for name in names})
-        asked = [name for name, peer in peers.items() if peer.commitment]
-        asking = [name for name, peer in peers.items() if "commitment" in peer.allow]
-        return {
-            **{f"deliver-{name}": partial(self._deliver, name) for name in receiving},
-            **{f"commit-{name}": partial(self._commit, name) for name in asked},
-            **{f"report-{name}": partial(self._report, name) for name in asking},
-        }
-
-    def _deliver(self, peer: str) -> bool:
-        return self._kicking(partial(self._deliverer.deliver_due, peer))()
-
-    def _commit(self, peer: str) -> bool:
-        return self._committer.step(peer)
-
-    def _report(self, peer: str) -> bool:
-        return self._custodian.step(peer)
 
     def _add_steps(self, scu: Scu) -> None:
         """Put the steps of every role into service; work done kicks the step that comes next."""
@@ -231,6 +183,7 @@ class Node:
             self._spool,
             clock,
             self._make_priors(scu),
+            frozenset(destinations_of(settings)),
             reviews,
         )
         leases = Leases(settings.node.work, self._ledger, clock)
@@ -244,7 +197,7 @@ class Node:
                 clock,
                 settings.node.work,
                 settings.outputs.outbox,
-                destinations_of(settings.peers),
+                destinations_of(settings),
             )
             for number in range(settings.node.work.num_workers)
         ]
@@ -261,7 +214,7 @@ class Node:
         if any(peer.query for peer in self.settings.peers.values()):
             self._dispatch.add("confirmer", self._kicking(self._make_confirmer(scu).step))
         self._dispatch.add("retention", self._retention.step)
-        for name, step in self._delivery_queues().items():
+        for name, step in self._departures.steps().items():
             self._dispatch.share(name, [step], _DELIVERY_LIMIT_S)
 
     def _make_auditor(self) -> Auditor:
@@ -300,7 +253,7 @@ class Node:
             self._auditor.start()
         resumed = 0 if self._shares else self._recover()
         if "deliver" in self.settings.node.roles:
-            self._deliverer.park_orphans()
+            self._departures.deliverer.park_orphans()
         if not self.settings.peers:
             say(_LOG, "peers.none", hint="every association will be refused")
         if self._web is not None:
@@ -319,10 +272,7 @@ class Node:
         now = self._clock.now()
         self._retention.recover()
         resumed = self._ledger.recover(now)
-        self._outbox.recover(now, self.settings.outputs.outbox)
-        self._committer.recover(now)
-        may_ask = [name for name, peer in self.settings.peers.items() if "commitment" in peer.allow]
-        self._custody.recover(now, may_ask)
+        self._departures.recover(now)
         self._questions.recover(now)
         return resumed
 

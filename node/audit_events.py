@@ -18,6 +18,7 @@ from node import audit_message as atna
 from node.audit_message import Message, Outcome, Participant, StudyObjects
 from node.clock import as_datetime
 from node.config import PeerSettings, Settings
+from node.config_outputs import address_of
 from node.schema import access, delivery, event, instance, output, rejection
 from node.transactions import reading
 
@@ -72,6 +73,7 @@ class AuditedEvents:
 
     def __init__(self, engine: Engine, settings: Settings, identify: Identify) -> None:
         self._engine = engine
+        self._settings = settings
         self._peers: Mapping[str, PeerSettings] = settings.peers
         self._identify = identify
         title = settings.node.ae_title
@@ -167,8 +169,9 @@ class AuditedEvents:
             return list(connection.execute(query))
 
     def _objects(self, study_uid: str, rows: Sequence[Row[Any]]) -> StudyObjects:
-        patient_id, accession_number = self._identify(rows[0].path)
-        classes = Counter(str(row.sop_class_uid) for row in rows)
+        paths = [row.path for row in rows if row.sop_class_uid]
+        patient_id, accession_number = self._identify(paths[0] if paths else self._film(study_uid))
+        classes = Counter(str(row.sop_class_uid) for row in rows if row.sop_class_uid)
         numbers = (accession_number,) if accession_number else ()
         return StudyObjects(study_uid, patient_id, classes, numbers)
 
@@ -193,6 +196,12 @@ class AuditedEvents:
         with reading(self._engine) as connection:
             rows: list[Row[Any]] = list(connection.execute(query))
         return self._objects(study_uid, rows) if rows else StudyObjects(study_uid, "unknown", {})
+
+    def _film(self, study_uid: str) -> str:
+        """Return the path of an image: a message is no DICOM object that names its patient."""
+        query = sa.select(instance.c.path).where(instance.c.study_uid == study_uid).limit(1)
+        with reading(self._engine) as connection:
+            return str(connection.execute(query).scalar_one_or_none() or "")
 
     def _turned_away(self, rejections: Sequence[Row[Any]], mark: int) -> Iterator[Message]:
         """Yield an alert for each kind of refusal, however often it happened (section A.5.3.11)."""
@@ -222,6 +231,6 @@ class AuditedEvents:
         """Return a peer as a participant; one that left the configuration has only its name."""
         settings = self._peers.get(name)
         if settings is None:
-            return Participant(name)
+            return Participant(name, address=address_of(self._settings.outputs, name))
         title = settings.ae_title
         return Participant(title, ae_title=title, address=settings.host)

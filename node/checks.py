@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from engine.errors import CxrError
 from node.clock import SystemClock
 from node.config import NodeSettings, PeerSettings, Settings
+from node.destinations import channels_of, destinations_of
 from node.errors import NodeError, PeerError, TlsError
 from node.scu import Scu
 from node.spool import Spool
@@ -31,13 +32,14 @@ LoadBundle = Callable[[], str]
 
 
 def run_checks(settings: Settings, load_bundle: LoadBundle) -> Iterator[Check]:
-    """Try the port, the disk, the bundle and every peer."""
+    """Try the port, the disk, the bundle and every destination."""
     yield _check_port(settings.node)
     yield _check_disk(settings.node)
     yield _check_bundle(load_bundle)
     yield from check_certificates(settings.node)
     yield from _check_web(settings.node)
     yield from _check_peers(settings)
+    yield from _check_channels(settings)
 
 
 def _check_port(settings: NodeSettings) -> Check:
@@ -109,11 +111,21 @@ def _check_peers(settings: Settings) -> Iterator[Check]:
     if not settings.peers:
         hint = "add one under `peers:`"
         yield Check("peers", False, "none: every association will be refused", hint)
-    elif not any("report" in peer.send for peer in settings.peers.values()):
+    elif not {"report", "hl7", "fhir"} & destinations_of(settings).keys():
         hint = "add `send: [report]` to a peer"
         yield Check("peers", False, "no peer receives the reports", hint)
     for name, peer in settings.peers.items():
         yield check_peer(name, peer, settings.node)
+
+
+def _check_channels(settings: Settings) -> Iterator[Check]:
+    """Try the destinations that are no peers; nothing is left there."""
+    for name, carrier in channels_of(settings).items():
+        try:
+            yield Check(f"outputs.{name}", True, carrier.probe())
+        except PeerError as error:
+            hint = error.hint or f"does a server run there; see outputs.{name}"
+            yield Check(f"outputs.{name}", False, str(error), hint)
 
 
 def check_peer(name: str, peer: PeerSettings, settings: NodeSettings) -> Check:

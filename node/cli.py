@@ -87,6 +87,12 @@ def _parser(*, with_demo: bool) -> argparse.ArgumentParser:
         "feedback", parents=[common], help="export what readers made of drafts, for training"
     )
     feedback.add_argument("action", choices=["export"], help="print a JSON line for each")
+    conformance = verbs.add_parser(
+        "conformance", parents=[common], help="print the DICOM conformance statement (PS3.2)"
+    )
+    conformance.add_argument("--output", type=Path, help="file to write it to")
+    lint = verbs.add_parser("lint", help="tell what viewers would stumble over in a report")
+    lint.add_argument("files", metavar="FILE", nargs="+", type=Path)
     demo = verbs.add_parser("demo", help="see the whole journey, with no configuration")
     if with_demo:
         from node.demo import add_arguments
@@ -319,6 +325,27 @@ def _audit(options: argparse.Namespace) -> int:
     return 0
 
 
+def _conformance(options: argparse.Namespace) -> int:
+    """Print the conformance statement of the configuration in force."""
+    from node.conformance import conformance_statement
+
+    statement = conformance_statement(_settings(options))
+    if options.output is None:
+        print(statement, end="")
+    else:
+        options.output.write_text(statement, encoding="utf-8")
+    return 0
+
+
+def _lint(options: argparse.Namespace) -> int:
+    """Name the viewers' rules that reports break."""
+    from node.lint import broken_in
+
+    broken = [f"{path}: {rule}" for path in options.files for rule in broken_in(path)]
+    print(*broken, sep="\n", end="\n" if broken else "")
+    return 1 if broken else 0
+
+
 def _demo(options: argparse.Namespace) -> int:
     """Show the whole journey."""
     from node.demo import run_demo
@@ -335,6 +362,8 @@ _VERBS: dict[str, Verb] = {
     "migrate": _migrate,
     "audit": _audit,
     "feedback": _feedback,
+    "conformance": _conformance,
+    "lint": _lint,
     "demo": _demo,
 }
 

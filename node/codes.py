@@ -49,11 +49,19 @@ PROCEDURE_REPORTED = Code("121058", "DCM", "Procedure reported")
 IMAGING_PROCEDURE = Code("363679005", "SCT", "Imaging procedure")
 """CID 100; the procedure that is reported is the imaging, not the algorithm."""
 
+INDICATIONS = Code("121109", "DCM", "Indications for Procedure")
+PATIENT_PRESENTATION = Code("121110", "DCM", "Patient Presentation")
+PREVIOUS_FINDINGS = Code("121068", "DCM", "Previous Findings")
+PREVIOUS_FINDING = Code("121069", "DCM", "Previous Finding")
 FINDINGS = Code("121070", "DCM", "Findings")
 FINDING = Code("121071", "DCM", "Finding")
 IMPRESSIONS = Code("121072", "DCM", "Impressions")
 IMPRESSION = Code("121073", "DCM", "Impression")
+ADDENDUM = Code("55107-7", "LN", "Addendum")
 SOURCE_OF_MEASUREMENT = Code("121112", "DCM", "Source of Measurement")
+
+COMMENT = Code("121106", "DCM", "Comment")
+ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
 
 PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")
 SYNTHESIZING_EQUIPMENT = Code("109100", "DCM", "Synthesizing Equipment")

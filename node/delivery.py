@@ -3,64 +3,31 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from io import BytesIO
 
 from pydicom import dcmread
-from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
+from node.carrier import Carrier, Parcel, Reply
 from node.clock import Clock
-from node.config import PeerSettings
 from node.config_outputs import OutboxSettings
 from node.errors import PeerError
 from node.logs import get_logger, say
 from node.outbox import Outbox, backoff_s
 from node.records import Delivery, DeliveryStatus, Verdict
 from node.redact import key
-from node.sc import missing_marks
-from node.scu import Scu
+from node.send_guard import missing_in
 from node.spool import Spool
 
 _LOG = get_logger("delivery")
 
 
-@dataclass(frozen=True)
-class _Rule:
-    """What a range of C-STORE response statuses means (PS3.4 table B.2-1, PS3.7 annex C)."""
-
-    first: int
-    last: int
-    status: DeliveryStatus
-    text: str
-
-
-STATUS_RULES = (
-    _Rule(0x0000, 0x0000, DeliveryStatus.SENT, ""),
-    _Rule(0x0001, 0x0001, DeliveryStatus.SENT, "warning"),
-    _Rule(0x0107, 0x0107, DeliveryStatus.SENT, "warning: attribute list"),
-    _Rule(0x0116, 0x0116, DeliveryStatus.SENT, "warning: attribute value out of range"),
-    _Rule(0xB000, 0xBFFF, DeliveryStatus.SENT, "warning"),
-    _Rule(0x0110, 0x0110, DeliveryStatus.PENDING, "processing failure"),
-    _Rule(0xA700, 0xA7FF, DeliveryStatus.PENDING, "out of resources"),
-    _Rule(0xA900, 0xA9FF, DeliveryStatus.PARKED, "data set does not match its SOP class"),
-    _Rule(0xC000, 0xCFFF, DeliveryStatus.PARKED, "the peer cannot understand it"),
-)
-
-
-def verdict_on(status: int | str, item: Delivery, now: float, rule: OutboxSettings) -> Verdict:
-    """Return the consequence of one answer: a status, or why there is none."""
-    if isinstance(status, str):
-        return try_again(status, item, now, rule)
-    for row in STATUS_RULES:
-        if row.first <= status <= row.last:
-            break
-    else:
-        row = _Rule(status, status, DeliveryStatus.PARKED, "refused")
-    reason = f"0x{status:04X} {row.text}" if row.text else ""
-    if row.status is DeliveryStatus.PENDING:
-        return try_again(reason, item, now, rule, status)
-    return Verdict(row.status, reason, status)
+def verdict_on(reply: Reply, item: Delivery, now: float, rule: OutboxSettings) -> Verdict:
+    """Return the consequence of one answer."""
+    if reply.status is DeliveryStatus.PENDING:
+        return try_again(reply.reason, item, now, rule, reply.code)
+    return Verdict(reply.status, reply.reason, reply.code)
 
 
 def try_again(
@@ -80,24 +47,22 @@ class Deliverer:
 
     Parameters
     ----------
-    peers
-        The destinations by name.
+    carriers
+        The ways to the destinations, by name.
     rule
         Back-off and deadline.
     """
 
     def __init__(
         self,
-        peers: Mapping[str, PeerSettings],
+        carriers: Mapping[str, Carrier],
         rule: OutboxSettings,
-        scu: Scu,
         outbox: Outbox,
         spool: Spool,
         clock: Clock,
     ) -> None:
-        self._peers = peers
+        self._carriers = carriers
         self._rule = rule
-        self._scu = scu
         self._outbox = outbox
         self._spool = spool
         self._clock = clock
@@ -105,49 +70,44 @@ class Deliverer:
     def deliver_due(self, destination: str) -> bool:
         """Send everything that is due at a destination; tell whether there was anything."""
         due = self._outbox.due(destination, self._clock.now())
-        loaded = [(item, ds) for item in due if (ds := self._load(item)) is not None]
+        loaded = [parcel for item in due if (parcel := self._load(item)) is not None]
         if loaded:
-            self._send(self._peers[destination], loaded)
+            self._send(self._carriers[destination], loaded)
         return bool(due)
 
     def park_orphans(self) -> None:
-        """Park what is due at peers to which the configuration sends nothing any more."""
-        for item in self._outbox.pending_elsewhere([n for n, p in self._peers.items() if p.send]):
-            is_known = item.destination in self._peers
-            reason = "the peer has no `send`" if is_known else "no such peer"
-            self._settle(item, Verdict(DeliveryStatus.PARKED, f"{reason} in the configuration"))
+        """Park what is due where the configuration sends nothing any more."""
+        for item in self._outbox.pending_elsewhere(list(self._carriers)):
+            reason = f"nothing is sent to {item.destination} in the configuration"
+            self._settle(item, Verdict(DeliveryStatus.PARKED, reason))
 
-    def _load(self, item: Delivery) -> Dataset | None:
-        """Read an object; one that may not leave is parked instead."""
+    def _load(self, item: Delivery) -> Parcel | None:
+        """Read what is to be sent; what may not leave is parked instead."""
         try:
-            ds = dcmread(self._spool.path(item.path))
+            content = self._spool.path(item.path).read_bytes()
+            ds = dcmread(BytesIO(content)) if item.sop_class_uid else None
         except (OSError, InvalidDicomError):
             self._settle(item, Verdict(DeliveryStatus.PARKED, "its file cannot be read"))
             return None
-        missing = missing_marks(ds) if ds.Modality != "SR" else ()
+        missing = missing_in(item.kind, ds) if ds is not None else ()
         if missing:
-            reason = f"send guard: synthetic marks missing: {', '.join(missing)}"
+            reason = f"send guard: marks missing: {', '.join(missing)}"
             self._settle(item, Verdict(DeliveryStatus.PARKED, reason))
             return None
-        return ds
+        return Parcel(item, content, ds)
 
-    def _send(self, peer: PeerSettings, loaded: Sequence[tuple[Delivery, Dataset]]) -> None:
-        """Send objects over one association; those left when it fails are tried again later."""
-        waiting = [item for item, _ in loaded]
-        classes = [str(ds.SOPClassUID) for _, ds in loaded]
+    def _send(self, carrier: Carrier, loaded: Sequence[Parcel]) -> None:
+        """Send over one connection; what is left when it fails is tried again later."""
+        waiting = [parcel.item for parcel in loaded]
+        for item in waiting:
+            self._outbox.begin(item, self._clock.now())
         try:
-            for status in self._scu.store(peer, self._outgoing(loaded), classes):
+            for reply in carrier.carry(loaded):
                 item = waiting.pop(0)
-                self._settle(item, verdict_on(status, item, self._clock.now(), self._rule))
+                self._settle(item, verdict_on(reply, item, self._clock.now(), self._rule))
         except PeerError as error:
             for item in waiting:
                 self._settle(item, try_again(str(error), item, self._clock.now(), self._rule))
-
-    def _outgoing(self, loaded: Sequence[tuple[Delivery, Dataset]]) -> Iterator[Dataset]:
-        """Note each object as it goes on its way."""
-        for item, ds in loaded:
-            self._outbox.begin(item, self._clock.now())
-            yield ds
 
     def _settle(self, item: Delivery, verdict: Verdict) -> None:
         """Record and log what an attempt came to."""

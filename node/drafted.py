@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pydicom.dataset import Dataset
 
-from engine.results import DraftReport, Drawing, Image, Inspection
+from engine.assessment import Assessment
+from engine.results import DraftReport, Drawing, Evidence, Image, Inspection
 from node.outputs import OutputIdentity
 from node.records import Prior, Review
 
@@ -23,18 +25,38 @@ class Film:
 
 
 @dataclass(frozen=True)
+class Counterfactual:
+    """A drawing of the same report without one finding."""
+
+    finding: str
+    drawing: Drawing
+
+
+@dataclass(frozen=True)
+class EarlierFilm:
+    """The patient's last film before this study, and its header where it was fetched."""
+
+    prior: Prior
+    ds: Dataset | None = None
+
+
+@dataclass(frozen=True)
 class Drafted:
     """What the model said of a film, and what the objects that carry it are called."""
 
     film: Film
     draft: DraftReport
     identity: OutputIdentity
+    assessments: Sequence[Assessment] = ()
+    evidence: Mapping[str, Evidence] = field(default_factory=dict)
     drawing: Drawing | None = None
-    prior: Prior | None = None
+    counterfactual: Counterfactual | None = None
+    earlier: EarlierFilm | None = None
     review: Review | None = None
 
     def content(self) -> dict[str, Any]:
         """Return the result that the ledger keeps, as JSON-ready values."""
+        missing = self.counterfactual
         return {
             "source": str(self.film.ds.SOPInstanceUID),
             "view": self.film.inspection.view,
@@ -42,8 +64,10 @@ class Drafted:
             "findings": list(self.draft.findings),
             "impression": list(self.draft.impression),
             "text": self.draft.text,
+            "assessments": [one.as_json() for one in self.assessments],
             "report": self.draft.provenance.as_json(),
             "drawing": self.drawing and self.drawing.provenance.as_json(),
-            "prior": self.prior and asdict(self.prior),
+            "counterfactual": missing and missing.finding,
+            "prior": self.earlier and asdict(self.earlier.prior),
             "review": self.review and asdict(self.review),
         }

@@ -18,13 +18,8 @@ from node.errors import NodeError
 
 _ROOT = "cxr_node"
 _LIBRARIES = (
-    "pydicom",
-    "pynetdicom",
-    "highdicom",
-    "procrastinate",
-    "psycopg",
-    "uvicorn",
-    "asyncio",
+    *("pydicom", "pynetdicom", "highdicom", "procrastinate", "psycopg"),
+    *("fpdf", "fontTools", "httpx", "httpcore", "uvicorn", "asyncio"),
 )
 
 

@@ -2,44 +2,144 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Final
 
 from pydicom.dataset import Dataset
 
-from node.config_outputs import OutputKind, OutputSettings
+from engine.assessment import disagreement
+from node import fhir, hl7
+from node.config_outputs import MessageKind, OutputKind, OutputSettings
 from node.drafted import Drafted
+from node.heatmap import build_heatmap
+from node.made import Made
+from node.outputs import COUNTERFACTUAL, SYNTHETIC
 from node.sc import build_synthetic_sc
-from node.sr_narrative import build_draft_sr
+from node.sr_document import Basis
+from node.sr_findings import build_findings_sr
+from node.sr_narrative import build_draft_sr, words_of
 from node.sr_review import add_review
 
-Maker = Callable[[Drafted, OutputSettings], Dataset | None]
-"""Builds one kind of object; None where the site has it switched off."""
+Maker = Callable[[Drafted, OutputSettings], Dataset | Made | None]
+"""Builds one kind of object or message; None where the site has it switched off."""
 
 
-def make_objects(drafted: Drafted, settings: OutputSettings) -> Iterator[tuple[str, Dataset]]:
-    """Yield every object that leaves the node for a draft, with its kind."""
+def make_objects(
+    drafted: Drafted, settings: OutputSettings, wanted: Collection[str]
+) -> Iterator[tuple[str, Made]]:
+    """Yield all that is made of a draft, with its kind.
+
+    The report and synthetic films are made for the site, whether or not they are sent; the other
+    kinds only where a destination wants them.
+    """
     for kind, make in MAKERS.items():
-        ds = make(drafted, settings)
-        if ds is not None:
-            yield kind, ds
+        made = make(drafted, settings) if kind in wanted or kind in KEPT else None
+        if made is not None:
+            yield kind, Made.of(made) if isinstance(made, Dataset) else made
 
 
 def _report(drafted: Drafted, settings: OutputSettings) -> Dataset | None:
     if not settings.report.enabled:
         return None
-    source = drafted.film.ds
-    ds = build_draft_sr(source, [source], drafted.draft, drafted.identity, settings.report)
+    basis, earlier = _basis(drafted), drafted.earlier
+    words = words_of(
+        basis,
+        drafted.draft,
+        remarks=[text for one in drafted.assessments if (text := disagreement(one))],
+        prior_date=earlier.prior.date if earlier else "",
+    )
+    ds = build_draft_sr(basis, words, drafted.identity, settings.report)
     add_review(ds, drafted.review)
     return ds
+
+
+def _findings(drafted: Drafted, settings: OutputSettings) -> Dataset | None:
+    return build_findings_sr(
+        _basis(drafted),
+        drafted.assessments,
+        drafted.draft.text,
+        drafted.identity,
+        settings.findings,
+    )
 
 
 def _synthetic(drafted: Drafted, settings: OutputSettings) -> Dataset | None:
     if drafted.drawing is None:
         return None
     return build_synthetic_sc(
-        drafted.film.ds, drafted.drawing, drafted.identity, settings.synthetic
+        drafted.film.ds, drafted.drawing, drafted.identity, settings.synthetic, SYNTHETIC
     )
 
 
-MAKERS: Final[dict[OutputKind, Maker]] = {"report": _report, "synthetic": _synthetic}
+def _counterfactual(drafted: Drafted, settings: OutputSettings) -> Dataset | None:
+    missing = drafted.counterfactual
+    if missing is None:
+        return None
+    return build_synthetic_sc(
+        drafted.film.ds,
+        missing.drawing,
+        drafted.identity,
+        settings.synthetic,
+        COUNTERFACTUAL,
+        note=f"counterfactual: the same report without {missing.finding.lower()}",
+    )
+
+
+def _heatmap(drafted: Drafted, settings: OutputSettings) -> Dataset | None:
+    return build_heatmap(
+        drafted.film,
+        drafted.assessments,
+        drafted.evidence,
+        drafted.draft.provenance,
+        drafted.identity,
+        settings.heatmap,
+    )
+
+
+def _basis(drafted: Drafted) -> Basis:
+    source = drafted.film.ds
+    earlier = drafted.earlier and drafted.earlier.ds
+    return Basis(source, [source], drafted.draft.provenance, [earlier] if earlier else [])
+
+
+def _pdf(drafted: Drafted, settings: OutputSettings) -> Dataset | None:
+    from node.pdf import build_pdf  # what draws pages takes long to load
+
+    title = settings.report.title
+    return build_pdf(drafted.film.ds, drafted.draft, drafted.identity, settings.pdf, title)
+
+
+def _hl7(drafted: Drafted, settings: OutputSettings) -> Made | None:
+    if settings.hl7.host is None:
+        return None
+    title = settings.report.title
+    return hl7.build_oru(drafted.film.ds, drafted.draft, drafted.identity, settings.hl7, title)
+
+
+def _fhir(drafted: Drafted, settings: OutputSettings) -> Made | None:
+    if settings.fhir.url is None:
+        return None
+    title = settings.report.title
+    return fhir.build_bundle(drafted.film.ds, drafted.draft, drafted.identity, settings.fhir, title)
+
+
+KEPT: Final = ("report", "synthetic", "counterfactual")
+"""Made even where nobody is to be sent them."""
+
+MAKERS: Final[dict[OutputKind | MessageKind, Maker]] = {
+    "report": _report,
+    "findings": _findings,
+    "synthetic": _synthetic,
+    "counterfactual": _counterfactual,
+    "heatmap": _heatmap,
+    "pdf": _pdf,
+    "hl7": _hl7,
+    "fhir": _fhir,
+}
+
+
+def kinds_in_study(settings: OutputSettings) -> tuple[str, ...]:
+    """Return the kinds of object that lie in the study that they were drafted from."""
+    inside: tuple[OutputKind, ...] = ("report", "findings", "heatmap", "pdf")
+    drawn: tuple[OutputKind, ...] = ("synthetic", "counterfactual")
+    return (*inside, *drawn) if settings.synthetic.identity == "same_study" else inside

@@ -9,6 +9,10 @@ from typing import Final
 from node.uids import derive_uid
 
 REPORT: Final = "report"
+REPORT_BASIC: Final = "report as basic text"
+FINDINGS: Final = "findings"
+HEATMAP: Final = "heatmap"
+COUNTERFACTUAL: Final = "counterfactual"
 SYNTHETIC: Final = "synthetic"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -12,15 +12,18 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
+from engine.assessment import Assessment, Bands
+from engine.counterfactual import without
 from engine.errors import PixelError
 from engine.pixels import Transform
-from engine.results import Answer, DraftReport, Drawing, Image, Inspection
+from engine.results import Answer, DraftReport, Drawing, Evidence, Image, Inspection
 from node.clock import Clock, as_datetime
 from node.config_outputs import OutputSettings
-from node.drafted import Drafted, Film
+from node.drafted import Counterfactual, Drafted, EarlierFilm, Film
 from node.errors import DraftRefused
+from node.made import Made
 from node.makers import make_objects
-from node.outputs import OutputIdentity
+from node.outputs import HEATMAP, OutputIdentity
 from node.records import (
     Claim,
     Finished,
@@ -70,6 +73,12 @@ class Drafter(Protocol):
 
     def draw(self, text: str, *, seed: int) -> Drawing:
         """Draw a synthetic film."""
+
+    def assess(self, image: Image, text: str, bands: Bands) -> tuple[Assessment, ...]:
+        """Tell what the classifier sees of each finding beside what a draft says."""
+
+    def evidence(self, image: Image) -> Mapping[str, Evidence]:
+        """Tell where each finding's evidence lies; empty where the model cannot."""
 
 
 class Renderer(Protocol):
@@ -125,6 +134,8 @@ class Pipeline:
         The `outputs:` section.
     priors
         Looks for an earlier film of the patient; None where no peer is to be asked.
+    wanted
+        The kinds of output that a destination is to be sent.
     revisions
         Knows what people made of earlier drafts; None where nobody can.
     """
@@ -137,6 +148,7 @@ class Pipeline:
         spool: Spool,
         clock: Clock,
         priors: PriorSearch | None = None,
+        wanted: Collection[str] = (),
         revisions: Revisions | None = None,
     ) -> None:
         self._engine = engine
@@ -145,6 +157,7 @@ class Pipeline:
         self._spool = spool
         self._clock = clock
         self._priors = priors
+        self._wanted = wanted
         self._revisions = revisions
 
     def draft_study(self, claim: Claim, instances: tuple[StoredInstance, ...]) -> Finished:
@@ -164,15 +177,24 @@ class Pipeline:
         if revision:
             return self._revise(claim, instances, revision, journey)
         film = self._choose(instances, journey)
-        prior = self._look_for_prior(claim, film, journey)
+        earlier = self._look_for_prior(claim, film, journey)
         draft = self._engine.report(film.image)
         journey.passed("reported")
-        drawing = None
-        if self._settings.synthetic.enabled:
-            drawing = self._engine.draw(draft.text, seed=seed_of(claim))
-            journey.passed("drawn")
-        drafted = Drafted(film, draft, self._identity(claim, film), drawing, prior)
+        assessments = self._engine.assess(film.image, draft.text, self._bands())
+        drafted = Drafted(
+            film,
+            draft,
+            self._identity(claim, film),
+            assessments,
+            self._evidence(film),
+            *self._draw(claim, draft, assessments, journey),
+            earlier,
+        )
         return self._finish(drafted, journey)
+
+    def _bands(self) -> Bands:
+        found = self._settings.findings
+        return Bands(found.present_from, found.absent_below)
 
     def _revise(
         self,
@@ -194,12 +216,41 @@ class Pipeline:
         identity = of_model(
             self._identity(claim, film), revision.draft.provenance, self._engine.device_uid
         )
-        return self._finish(revision.applied(film, identity), journey)
+        prior = revision.prior
+        earlier = EarlierFilm(prior, self._header(prior)) if prior else None
+        return self._finish(revision.applied(film, identity, self._bands(), earlier), journey)
 
     def _finish(self, drafted: Drafted, journey: _Journey) -> Finished:
-        outputs = tuple(self._store(kind, ds) for kind, ds in make_objects(drafted, self._settings))
+        outputs = tuple(
+            self._store(*one) for one in make_objects(drafted, self._settings, self._wanted)
+        )
         journey.passed("built")
         return Finished(outputs, drafted.content(), tuple(journey.stages))
+
+    def _evidence(self, film: Film) -> Mapping[str, Evidence]:
+        """Return what heat maps are drawn from, where a destination wants them."""
+        return self._engine.evidence(film.image) if HEATMAP in self._wanted else {}
+
+    def _draw(
+        self,
+        claim: Claim,
+        draft: DraftReport,
+        assessments: Sequence[Assessment],
+        journey: _Journey,
+    ) -> tuple[Drawing | None, Counterfactual | None]:
+        """Draw the report and, if asked, the same report without its likeliest finding."""
+        settings = self._settings.synthetic
+        if not settings.enabled:
+            return None, None
+        seed = seed_of(claim)
+        drawing = self._engine.draw(draft.text, seed=seed)
+        journey.passed("drawn")
+        finding = _likeliest(assessments) if settings.counterfactual else ""
+        if not finding:
+            return drawing, None
+        missing = self._engine.draw(without(draft.text, finding), seed=seed)
+        journey.passed("drawn", "counterfactual")
+        return drawing, Counterfactual(finding, missing)
 
     def _choose(self, instances: tuple[StoredInstance, ...], journey: _Journey) -> Film:
         """Return the first film, in the order of the rules, that the guard accepts."""
@@ -225,13 +276,24 @@ class Pipeline:
             raise StudyRefused(State.SKIPPED, f"no acceptable film: {_join(rejected)}")
         raise StudyRefused(State.FAILED, f"unreadable pixels: {_join(unreadable)}")
 
-    def _look_for_prior(self, claim: Claim, film: Film, journey: _Journey) -> Prior | None:
+    def _look_for_prior(self, claim: Claim, film: Film, journey: _Journey) -> EarlierFilm | None:
         """Return the last film before this study, if a peer has one to give in time."""
         if self._priors is None:
             return None
         answer = self._priors.look(claim, film.ds)
         journey.passed("prior", answer.detail)
-        return answer.prior
+        if answer.prior is None:
+            return None
+        return EarlierFilm(answer.prior, self._header(answer.prior))
+
+    def _header(self, prior: Prior) -> Dataset | None:
+        """Return the header of an earlier film; one that cannot be read is named by date only."""
+        if prior.path is None:
+            return None
+        try:
+            return dcmread(self._spool.path(prior.path), stop_before_pixels=True)
+        except (OSError, InvalidDicomError):
+            return None
 
     def _facts(self, instance: StoredInstance) -> InstanceFacts:
         """Read the header facts by which films are chosen."""
@@ -269,15 +331,21 @@ class Pipeline:
             has_predecessor=claim.predecessor_digest is not None,
         )
 
-    def _store(self, kind: str, ds: Dataset) -> StoredOutput:
-        path, sha256 = self._spool.store_output(ds)
-        return StoredOutput(str(ds.SOPInstanceUID), str(ds.SOPClassUID), kind, path, sha256)
+    def _store(self, kind: str, made: Made) -> StoredOutput:
+        path, sha256 = self._spool.store_output(made)
+        return StoredOutput(made.uid, made.sop_class_uid, kind, path, sha256)
 
 
 def seed_of(claim: Claim) -> int:
     """Return the seed of a generation's drawing: the same on every retry."""
     digest = hashlib.sha256(f"{claim.study_uid}\0{claim.generation}".encode()).digest()
     return int.from_bytes(digest[:4], "big")
+
+
+def _likeliest(assessments: Sequence[Assessment]) -> str:
+    """Return the finding that the draft states and the classifier holds likeliest, if any."""
+    stated = [one for one in assessments if one.text == "present" and one.finding != "No Finding"]
+    return max(stated, key=lambda one: one.certainty or 0.0).finding if stated else ""
 
 
 def _join(reasons: Sequence[str]) -> str:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from engine.assessment import Assessment, Bands, assess
 from engine.bundle import device_uid_of
 from engine.results import DraftReport, Inspection, Provenance
-from node.drafted import Drafted, Film
+from node.drafted import Drafted, EarlierFilm, Film
 from node.outputs import OutputIdentity
 from node.records import Prior, Review
+from node.sr_review import lines_of
 
 
 @dataclass(frozen=True)
@@ -36,13 +38,13 @@ class Revision:
     @property
     def draft(self) -> DraftReport:
         """The report in the words of now, by the model of then."""
-        content = self.content
-        provenance = Provenance(**content["report"])
+        content, provenance = self.content, Provenance(**self.content["report"])
+        added = tuple(lines_of(self.review))
         if self.findings is None and self.impression is None:
             before = tuple(content["findings"]), tuple(content["impression"])
-            return DraftReport(*before, content["text"], provenance)
+            return DraftReport(*before, content["text"], provenance, added)
         edited = self.findings or (), self.impression or ()
-        return DraftReport(*edited, " ".join([*edited[0], *edited[1]]), provenance)
+        return DraftReport(*edited, " ".join([*edited[0], *edited[1]]), provenance, added)
 
     @property
     def review(self) -> Review:
@@ -52,11 +54,31 @@ class Revision:
         asked = tuple((one, other) for one, other in before.get("answers", ()))
         return Review(is_edited, asked if self.answers is None else self.answers)
 
-    def applied(self, film: Film, identity: OutputIdentity) -> Drafted:
-        """Return the draft to build objects from; the synthetic image is not drawn again."""
+    @property
+    def prior(self) -> Prior | None:
+        """The earlier film that was found for the draft."""
         known = self.content.get("prior")
-        prior = Prior(**known) if known else None
-        return Drafted(film, self.draft, identity, prior=prior, review=self.review)
+        return Prior(**known) if known else None
+
+    def assessments(self, bands: Bands) -> tuple[Assessment, ...]:
+        """Return what the classifier saw then beside what the text says now."""
+        rows = self.content.get("assessments") or ()
+        seen = {row["finding"]: row["certainty"] for row in rows}
+        chances = {name: chance for name, chance in seen.items() if chance is not None}
+        return assess(chances, chances, self.draft.text, bands) if rows else ()
+
+    def applied(
+        self, film: Film, identity: OutputIdentity, bands: Bands, earlier: EarlierFilm | None
+    ) -> Drafted:
+        """Return the draft to build objects from; no image is drawn again."""
+        return Drafted(
+            film,
+            self.draft,
+            identity,
+            self.assessments(bands),
+            earlier=earlier,
+            review=self.review,
+        )
 
 
 def of_model(identity: OutputIdentity, provenance: Provenance, device_uid: str) -> OutputIdentity:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.uid import SecondaryCaptureImageStorage
+from pydicom.uid import (
+    MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
+    SecondaryCaptureImageStorage,
+)
 
-from engine.banner import burn, is_burned
+from engine.banner import burn, burn_16, is_burned
 from engine.pixels import to_uint8
 from engine.results import Drawing
 from node.authored import (
@@ -25,12 +29,19 @@ from node.codes import SYNTHESIZING_EQUIPMENT
 from node.config_outputs import SyntheticSettings
 from node.copied import UTF_8, copy_patient_and_study, own_text, text_of
 from node.outputs import SYNTHETIC, OutputIdentity
+from node.recipe import write_recipe
 
 SIZE: Final = 512
 IMAGE_TYPE: Final = ("DERIVED", "SECONDARY", "OTHER", "SYNTHETIC")
 DERIVATION: Final = "AI-generated synthetic chest radiograph"
 RESEARCH_NAME: Final = "RESEARCH^SYNTHETIC"
 COMMENT: Final = "SYNTHETIC"
+
+CLASSES: Final = {
+    8: SecondaryCaptureImageStorage,
+    16: MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
+}
+"""The class that holds a film of so many bits a pixel."""
 
 _LITERAL_MARKS: Final = {
     "SyntheticData": "YES",
@@ -50,6 +61,8 @@ def build_synthetic_sc(
     drawing: Drawing,
     identity: OutputIdentity,
     settings: SyntheticSettings,
+    kind: str = SYNTHETIC,
+    note: str = "",
 ) -> Dataset:
     """Return a drawn film as a Secondary Capture object with every mark on it.
 
@@ -58,12 +71,16 @@ def build_synthetic_sc(
     source
         The instance whose patient it is filed under when ``settings.identity`` is same_study;
         without one, or with research_patient, it is filed under a patient that does not exist.
+    kind
+        The kind of output, by which it gets its UIDs.
+    note
+        What else the derivation is to say.
 
     References
     ----------
     PS3.3 A.8.1 (Secondary Capture IOD), C.8.6 (SC modules), C.12.1 (Synthetic Data).
     """
-    ds = new_object(SecondaryCaptureImageStorage, identity.sop_instance_uid(SYNTHETIC))
+    ds = new_object(CLASSES[settings.bits], identity.sop_instance_uid(kind))
     same_study = source is not None and settings.identity == "same_study"
     if source is not None and same_study:
         copy_patient_and_study(source, ds)
@@ -75,9 +92,10 @@ def build_synthetic_sc(
     if not same_study:
         ds.StudyDate, ds.StudyTime = ds.ContentDate, ds.ContentTime
     set_equipment(ds, identity)
-    _set_series(ds, identity, settings)
-    _set_marks(ds, drawing, identity)
-    _set_pixels(ds, drawing)
+    _set_series(ds, identity, settings, kind)
+    _set_marks(ds, drawing, identity, note)
+    write_recipe(ds, drawing)
+    _PIXELS[settings.bits](ds, drawing)
     return ds
 
 
@@ -107,50 +125,66 @@ def _set_research_patient(
     ds.ReferringPhysicianName = ""
 
 
-def _set_series(ds: Dataset, identity: OutputIdentity, settings: SyntheticSettings) -> None:
+def _set_series(
+    ds: Dataset, identity: OutputIdentity, settings: SyntheticSettings, kind: str
+) -> None:
     """Write the General Series module; the description always says that it is synthetic."""
     described = settings.series_description
     if COMMENT not in described.upper():
         described = f"{COMMENT} - {described}"[:64]
-    ds.SeriesInstanceUID = identity.series_instance_uid(SYNTHETIC)
+    ds.SeriesInstanceUID = identity.series_instance_uid(kind)
     ds.SeriesNumber = settings.series_number
     ds.SeriesDescription = own_text(ds, described)
     ds.InstanceNumber = identity.generation
 
 
-def _set_marks(ds: Dataset, drawing: Drawing, identity: OutputIdentity) -> None:
+def _set_marks(ds: Dataset, drawing: Drawing, identity: OutputIdentity, note: str) -> None:
     """Write every mark that is an attribute."""
     ds.ImageType = list(IMAGE_TYPE)
     for keyword, value in _LITERAL_MARKS.items():
         setattr(ds, keyword, value)
     prompt = hashlib.sha256(drawing.prompt.encode()).hexdigest()
     origin = f"{provenance_line(drawing.provenance)}, prompt text sha256 {prompt}"
-    ds.DerivationDescription = f"{DERIVATION}; {origin}"[:1024]
+    ds.DerivationDescription = "; ".join(filter(None, (DERIVATION, note, origin)))[:1024]
     ds.ContributingEquipmentSequence = [
         contributing_equipment(identity, SYNTHESIZING_EQUIPMENT, origin)
     ]
 
 
-def _set_pixels(ds: Dataset, drawing: Drawing) -> None:
-    """Write the Image Pixel module: 8 bit, banner burned in (PS3.3 C.7.6.3)."""
-    film = burn(to_uint8(drawing.image), SIZE)
+def _set_layout(ds: Dataset, film: NDArray[Any], bits: int) -> None:
+    """Write the Image Pixel module but for its pixels (PS3.3 C.7.6.3)."""
     ds.PatientOrientation = ["L", "F"]
     ds.SamplesPerPixel = 1
     ds.PhotometricInterpretation = "MONOCHROME2"
     ds.Rows, ds.Columns = film.shape
-    ds.BitsAllocated = ds.BitsStored = 8
-    ds.HighBit = 7
+    ds.BitsAllocated = ds.BitsStored = bits
+    ds.HighBit = bits - 1
     ds.PixelRepresentation = 0
-    ds.PixelData = film.tobytes()
-    ds["PixelData"].VR = "OB"
+    ds.PixelData = film.astype(f"<u{bits // 8}").tobytes()
+    ds["PixelData"].VR = "OB" if bits == 8 else "OW"
+
+
+def _set_pixels_8(ds: Dataset, drawing: Drawing) -> None:
+    """Write 8 bit pixels, banner burned in."""
+    _set_layout(ds, burn(to_uint8(drawing.image), SIZE), 8)
+
+
+def _set_pixels_16(ds: Dataset, drawing: Drawing) -> None:
+    """Write one frame of 16 bit pixels, banner burned in (PS3.3 C.8.6.3)."""
+    _set_layout(ds, burn_16(drawing.image, SIZE), 16)
+    ds.NumberOfFrames = 1
+    ds.PresentationLUTShape = "IDENTITY"
+    ds.RescaleIntercept, ds.RescaleSlope, ds.RescaleType = 0, 1, "US"
 
 
 def _has_banners(ds: Dataset) -> bool:
     """Return whether both banners are in the pixels."""
-    pixels, shape = ds.get("PixelData", b""), (ds.get("Rows", 0), ds.get("Columns", 0))
-    if ds.get("BitsAllocated") != 8 or not shape[0] or len(pixels) != shape[0] * shape[1]:
+    pixels, bits = ds.get("PixelData", b""), ds.get("BitsAllocated")
+    shape = (ds.get("Rows", 0), ds.get("Columns", 0))
+    if bits not in CLASSES or not shape[0] or len(pixels) * 8 != shape[0] * shape[1] * bits:
         return False
-    return is_burned(np.frombuffer(pixels, np.uint8).reshape(shape))
+    film = np.frombuffer(pixels, f"<u{bits // 8}").reshape(shape)
+    return is_burned((film >> (bits - 8)).astype(np.uint8))
 
 
 def _names_synthesizer(ds: Dataset) -> bool:
@@ -162,8 +196,10 @@ def _literal(keyword: str, value: str) -> Callable[[Dataset], bool]:
     return lambda ds: ds.get(keyword) == value
 
 
+_PIXELS: Final = {8: _set_pixels_8, 16: _set_pixels_16}
+
 MARKS: Final[dict[str, Callable[[Dataset], bool]]] = {
-    "SOPClassUID": _literal("SOPClassUID", SecondaryCaptureImageStorage),
+    "SOPClassUID": lambda ds: ds.get("SOPClassUID") in CLASSES.values(),
     "ImageType": lambda ds: tuple(ds.get("ImageType") or ()) == IMAGE_TYPE,
     **{keyword: _literal(keyword, value) for keyword, value in _LITERAL_MARKS.items()},
     "SeriesDescription": lambda ds: COMMENT in str(ds.get("SeriesDescription", "")).upper(),

@@ -24,6 +24,16 @@ FILM_CLASSES: tuple[str, ...] = (
 )
 """The classes of films as modalities make them: what a prior may be."""
 
+SR_CLASSES: tuple[str, ...] = (
+    "1.2.840.10008.5.1.4.1.1.88.11",
+    "1.2.840.10008.5.1.4.1.1.88.22",
+    "1.2.840.10008.5.1.4.1.1.88.33",
+    "1.2.840.10008.5.1.4.1.1.88.34",
+)
+"""Basic Text, Enhanced, Comprehensive and Comprehensive 3D SR Storage."""
+
+ENCAPSULATED_PDF = "1.2.840.10008.5.1.4.1.1.104.1"
+
 IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 

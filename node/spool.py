@@ -13,15 +13,12 @@ import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
-from pydicom.dataset import Dataset
-from pydicom.filewriter import dcmwrite
-
 from node.config import StorageSettings
 from node.errors import DiskFull, NodeAlreadyRuns, StorageError
+from node.made import Made
 from node.objects import ObjectStore
 
 _GIB = 1024**3
@@ -174,18 +171,16 @@ class Spool:
         with suppress(OSError):
             (self.root / relative).unlink()
 
-    def store_output(self, ds: Dataset) -> tuple[str, str]:
-        """Write a made object; return its path relative to the root and its SHA-256."""
-        buffer = BytesIO()
-        dcmwrite(buffer, ds, enforce_file_format=True)
-        name = hashlib.sha256(str(ds.SOPInstanceUID).encode()).hexdigest()
+    def store_output(self, made: Made) -> tuple[str, str]:
+        """Write what was made; return its path relative to the root and its SHA-256."""
+        name = hashlib.sha256(made.uid.encode()).hexdigest()
         unfinished = Unfinished(self.root, self._incoming)
         try:
-            unfinished.write(buffer.getbuffer())
-            path = self._keep(unfinished, self._shelf("outputs", name) / f"{name}.dcm")
+            unfinished.write(made.content)
+            path = self._keep(unfinished, self._shelf("outputs", name) / f"{name}{made.suffix}")
         finally:
             unfinished.drop()
-        return path, hashlib.sha256(buffer.getbuffer()).hexdigest()
+        return path, hashlib.sha256(made.content).hexdigest()
 
     def keep_prior(self, unfinished: Unfinished, study_uid: str, sop_instance_uid: str) -> str:
         """Make an earlier film last that belongs to the draft of a study; return its path."""

@@ -15,9 +15,8 @@ from pydicom.dataset import Dataset
 from node import codes, sr_items
 from node.copied import own_text
 from node.records import Review
-from node.sr_narrative import BANNER
+from node.sr_document import BANNER
 
-ADDENDUM: Final = codes.Code("55107-7", "LN", "Addendum")
 EDITED: Final = (
     "AI DRAFT, EDITED BY A PERSON - NOT VERIFIED. Findings and impression are no longer what the "
     "software wrote; no radiologist has signed them."
@@ -40,10 +39,10 @@ def add_review(ds: Dataset, review: Review | None) -> None:
         _restate(ds)
     items = [
         sr_items.text("CONTAINS", codes.FINDING, text)
-        for line in _lines(review)
+        for line in lines_of(review)
         if (text := own_text(ds, line))
     ]
-    ds.ContentSequence.append(sr_items.container("CONTAINS", ADDENDUM, items))
+    ds.ContentSequence.append(sr_items.container("CONTAINS", codes.ADDENDUM, items))
 
 
 def _restate(ds: Dataset) -> None:
@@ -54,7 +53,8 @@ def _restate(ds: Dataset) -> None:
                 item.TextValue = EDITED
 
 
-def _lines(review: Review) -> Iterator[str]:
+def lines_of(review: Review) -> Iterator[str]:
+    """Yield what the section says, a sentence a line."""
     if review.is_edited:
         yield EDITED
     if review.answers:

@@ -9,9 +9,19 @@ from pathlib import Path
 import numpy as np
 from pydicom import dcmread
 
+from engine.assessment import Assessment, Bands, assess
 from engine.errors import EngineError
+from engine.findings import FINDINGS
 from engine.pixels import Transform, render
-from engine.results import Answer, DraftReport, Drawing, Image, Inspection, Provenance
+from engine.results import (
+    Answer,
+    DraftReport,
+    Drawing,
+    Evidence,
+    Image,
+    Inspection,
+    Provenance,
+)
 
 
 class FakeEngine:
@@ -55,6 +65,12 @@ class FakeEngine:
         ramp = np.linspace(-1, 1, 256, dtype=np.float32)
         image = np.broadcast_to(ramp, (1, 256, 256)).copy()
         return Drawing(text, image, tuple(range(256)), self._provenance(seed))
+
+    def assess(self, image: Image, text: str, bands: Bands) -> tuple[Assessment, ...]:
+        return assess(dict.fromkeys(FINDINGS, 0.02), FINDINGS, text, bands)
+
+    def evidence(self, image: Image) -> dict[str, Evidence]:
+        return {name: np.eye(8, dtype=np.float32) for name in FINDINGS}
 
     def _provenance(self, seed: int | None) -> Provenance:
         return Provenance(self.name, self.version, self.digest, "1", "fake", seed, 1.0)

@@ -60,5 +60,8 @@ class Backend(Protocol):
         ...
 
     def classify(self, image: Image) -> dict[str, NDArray[np.float32]]:
-        """Film -> probabilities of ``view``, ``turn``, ``inverted``, ``findings``; ``novelty``."""
+        """Film -> probabilities of ``view``, ``turn``, ``inverted``, ``findings``; ``novelty``.
+
+        A bundle that can explain itself gives ``evidence`` [14, H, W] as well.
+        """
         ...

@@ -29,6 +29,9 @@ COMMAND = shlex.split(os.environ.get("CXR_NODE_COMMAND", f"{sys.executable} -m n
 """How `cxr-node` is called; CXR_NODE_COMMAND names an installed one."""
 
 
+_DICOM_WEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+"""Orthanc's STOW-RS server (Debian: orthanc-dicomweb)."""
+
 _FROM_WHEELS = ("dciodvfy",)
 """Debian's is of 2022 and calls Synthetic Data an error."""
 
@@ -142,6 +145,7 @@ class Orthanc:
         *,
         routes: bool = True,
         tls: tuple[Issued, Path] | None = None,
+        users: Mapping[str, str] | None = None,
     ) -> None:
         self.port, self.http_port = free_port(), free_port()
         self.folder = folder
@@ -149,6 +153,7 @@ class Orthanc:
         self.node_port = node_port
         self.routes = routes
         self.tls = tls
+        self.users = dict(users or {})
         self.process: subprocess.Popen[bytes] | None = None
 
     def _config(self) -> dict[str, Any]:
@@ -162,7 +167,10 @@ class Orthanc:
             "IndexDirectory": str(self.folder / "storage"),
             "HttpPort": self.http_port,
             "RemoteAccessAllowed": False,
-            "AuthenticationEnabled": False,
+            "AuthenticationEnabled": bool(self.users),
+            "RegisteredUsers": self.users,
+            "Plugins": [str(_DICOM_WEB)] if _DICOM_WEB.exists() else [],
+            "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
             "DicomAet": self.aet,
             "DicomPort": self.port,
             "DicomCheckCalledAet": True,
@@ -206,16 +214,24 @@ class Orthanc:
             self.process.terminate()
             self.process.wait(30)
 
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.http_port}"
+
+    @property
+    def _credentials(self) -> tuple[str, str] | None:
+        return next(iter(self.users.items()), None)
+
     def get(self, path: str) -> Any:
-        answer = requests.get(f"http://127.0.0.1:{self.http_port}{path}", timeout=10)
+        answer = requests.get(f"{self.url}{path}", timeout=10, auth=self._credentials)
         answer.raise_for_status()
         return answer.json()
 
     def find(self, level: str, **query: str) -> list[dict[str, Any]]:
         """Return the resources of a level that match."""
         body: dict[str, Any] = {"Level": level, "Query": query, "Expand": True}
-        url = f"http://127.0.0.1:{self.http_port}/tools/find"
-        answer = requests.post(url, json=body, timeout=10)
+        url = f"{self.url}/tools/find"
+        answer = requests.post(url, json=body, timeout=10, auth=self._credentials)
         answer.raise_for_status()
         found: list[dict[str, Any]] = answer.json()
         return found
@@ -223,8 +239,8 @@ class Orthanc:
     def download(self, series: Mapping[str, Any], path: Path) -> Dataset:
         """Save the only instance of a series as a file and read it."""
         (instance,) = series["Instances"]
-        url = f"http://127.0.0.1:{self.http_port}/instances/{instance}/file"
-        path.write_bytes(requests.get(url, timeout=10).content)
+        url = f"{self.url}/instances/{instance}/file"
+        path.write_bytes(requests.get(url, timeout=10, auth=self._credentials).content)
         return dcmread(path)
 
 

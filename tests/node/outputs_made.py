@@ -10,17 +10,23 @@ import numpy as np
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from engine.results import DraftReport, Drawing, Provenance
-from node.config_outputs import ReportSettings, SyntheticSettings
+from engine.assessment import Assessment, Bands, assess
+from engine.findings import FINDINGS
+from engine.results import DraftReport, Drawing, Inspection, Provenance
+from node.config_outputs import FindingsSettings, HeatmapSettings, ReportSettings, SyntheticSettings
+from node.drafted import Film
+from node.heatmap import build_heatmap
 from node.outputs import OutputIdentity
 from node.records import Review
 from node.sc import build_synthetic_sc
-from node.sr_narrative import build_draft_sr
+from node.sr_document import Basis
+from node.sr_findings import build_findings_sr
+from node.sr_narrative import build_draft_sr, words_of
 from node.sr_review import add_review
 from tests.films import phantom
 
 PROVENANCE = Provenance("demo", "0.1.0", "ab" * 32, "1", "onnx_cpu", None, 812.5)
-FINDINGS = ("Heart size is normal.", "No pneumothorax or pleural effusion.")
+SENTENCES = ("Heart size is normal.", "No pneumothorax or pleural effusion.")
 IMPRESSION = ("No acute disease.",)
 
 
@@ -40,7 +46,7 @@ def identity(**changes: Any) -> OutputIdentity:
 
 
 def draft(
-    findings: tuple[str, ...] = FINDINGS,
+    findings: tuple[str, ...] = SENTENCES,
     impression: tuple[str, ...] = IMPRESSION,
     milliseconds: float = 1.0,
 ) -> DraftReport:
@@ -56,13 +62,50 @@ def drawing(seed: int = 7) -> Drawing:
 
 def draft_sr(source: Dataset | None = None, **changes: Any) -> Dataset:
     source = phantom() if source is None else source
-    arguments = {
-        "images": [source],
-        "draft": draft(),
-        "identity": identity(study_instance_uid=str(source.StudyInstanceUID)),
-        "settings": ReportSettings(),
+    own = identity(study_instance_uid=str(source.StudyInstanceUID))
+    made = changes.get("draft", draft())
+    basis = Basis(
+        source, changes.get("images", [source]), made.provenance, changes.get("other", ())
+    )
+    words = words_of(
+        basis, made, remarks=changes.get("remarks", ()), prior_date=changes.get("prior_date", "")
+    )
+    return build_draft_sr(
+        basis, words, changes.get("identity", own), changes.get("settings", ReportSettings())
+    )
+
+
+def assessments() -> list[Assessment]:
+    """Return one assessment of every kind that there is, all fourteen findings."""
+    text = "Heart size is normal. No pneumothorax. Small left basilar pleural effusion."
+    chances = dict.fromkeys(FINDINGS, 0.02) | {
+        "Cardiomegaly": 0.91,
+        "Pleural Effusion": 0.03,
+        "Edema": 0.3,
     }
-    return build_draft_sr(source, **{**arguments, **changes})
+    return list(assess(chances, set(FINDINGS) - {"Pleural Other"}, text, Bands()))
+
+
+def findings_sr(source: Dataset | None = None, **changes: Any) -> Dataset:
+    source = phantom() if source is None else source
+    own = identity(study_instance_uid=str(source.StudyInstanceUID))
+    return build_findings_sr(
+        Basis(source, [source], PROVENANCE),
+        changes.get("assessments", assessments()),
+        changes.get("text", "Pacemaker in place."),
+        changes.get("identity", own),
+        changes.get("settings", FindingsSettings()),
+    )
+
+
+def heatmap(source: Dataset | None = None) -> Dataset:
+    source = phantom() if source is None else source
+    film = Film(source, drawing().image, Inspection(True, "frontal", ()))
+    evidence = {"Cardiomegaly": np.eye(8, dtype=np.float32)}
+    own = identity(study_instance_uid=str(source.StudyInstanceUID))
+    ds = build_heatmap(film, assessments(), evidence, PROVENANCE, own, HeatmapSettings())
+    assert ds is not None
+    return ds
 
 
 def reviewed_sr(source: Dataset | None = None, **changes: Any) -> Dataset:

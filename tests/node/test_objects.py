@@ -14,6 +14,7 @@ from moto.server import ThreadedMotoServer
 from node.app import Node
 from node.config import NodeSettings, Settings, StorageSettings
 from node.errors import StorageError
+from node.made import Made
 from node.objects import Copies, ObjectStore
 from node.spool import Spool
 from tests.fakes import FakeEngine
@@ -56,7 +57,7 @@ def _spool(root: Path, store: ObjectStore) -> Spool:
 def test_what_one_machine_keeps_another_can_read(tmp_path: Path, store: ObjectStore) -> None:
     first, second = _spool(tmp_path / "a", store), _spool(tmp_path / "b", store)
     ds = phantom("stored")
-    relative, _ = first.store_output(ds)
+    relative, _ = first.store_output(Made.of(ds))
     assert second.path(relative).read_bytes() == first.path(relative).read_bytes()
 
 

@@ -13,7 +13,7 @@ from engine.bundle import device_uid_of
 from node.app import Node
 from node.feedback import Feedback
 from node.reviews import NoSuccessor, Reviews
-from node.sr_narrative import BANNER
+from node.sr_document import BANNER
 from node.sr_review import ASKED, EDITED
 from tests.fakes import FakeEngine
 from tests.films import phantom, uid

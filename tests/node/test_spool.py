@@ -11,6 +11,7 @@ import pytest
 
 from node.config import StorageSettings
 from node.errors import DiskFull, NodeAlreadyRuns, StorageError
+from node.made import Made
 from node.spool import Spool
 from tests.films import phantom
 
@@ -103,5 +104,5 @@ def test_one_root_has_one_node_and_its_leftovers_go(tmp_path: Path, spool: Spool
 
 def test_an_output_written_twice_is_the_same_file(spool: Spool) -> None:
     ds = phantom("output")
-    assert spool.store_output(ds) == spool.store_output(ds)
+    assert spool.store_output(Made.of(ds)) == spool.store_output(Made.of(ds))
     assert len(_files(spool)) == 1

@@ -19,7 +19,7 @@ from node.codes import TITLES
 from node.config_outputs import ReportSettings
 from node.copied import clean
 from node.outputs import REPORT
-from node.sr_narrative import BANNER, VERIFICATION_FLAG
+from node.sr_document import BANNER, VERIFICATION_FLAG
 from tests.films import SHARED, phantom
 from tests.node.outputs_made import draft, draft_sr, encoded, identity, read_back
 

@@ -15,11 +15,21 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import BasicTextSRStorage
 
-from node.config_outputs import SyntheticSettings
+from node.config_outputs import FindingsSettings, PdfSettings, SyntheticSettings
 from node.intake import is_uid
+from node.pdf import build_pdf
 from node.sr_items import image
+from node.sr_narrative import as_basic_text
 from tests.films import SHARED, Film, dicom, films, needs_films, phantom, uid
-from tests.node.outputs_made import draft_sr, identity, reviewed_sr, synthetic_sc
+from tests.node.outputs_made import (
+    draft,
+    draft_sr,
+    findings_sr,
+    heatmap,
+    identity,
+    reviewed_sr,
+    synthetic_sc,
+)
 
 DCIODVFY = shutil.which("dciodvfy", path=str(Path(sys.executable).parent))
 DSR2XML = shutil.which("dsr2xml")
@@ -66,8 +76,21 @@ def all_outputs(source: Dataset) -> list[Dataset]:
         draft_sr(source, identity=own),
         draft_sr(source, identity=later),
         reviewed_sr(source, identity=later),
+        draft_sr(
+            source,
+            identity=own,
+            remarks=["Disagreement on edema."],
+            prior_date="20240229",
+            other=[phantom("earlier")],
+        ),
+        as_basic_text(draft_sr(source, identity=later)),
+        findings_sr(source, identity=later),
+        findings_sr(source, identity=own, settings=FindingsSettings(profile="air")),
+        heatmap(source),
         synthetic_sc(source, identity=own),
+        synthetic_sc(source, identity=own, settings=SyntheticSettings(enabled=True, bits=16)),
         synthetic_sc(source, identity=own, settings=same_study),
+        build_pdf(source, draft(), own, PdfSettings(), "18748-4"),
     ]
 
 

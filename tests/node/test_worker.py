@@ -14,6 +14,7 @@ from node.errors import StorageError
 from node.journal import Journal
 from node.leases import Leases
 from node.ledger import Ledger
+from node.made import Made
 from node.pipeline import Pipeline
 from node.records import Arrival
 from node.spool import Spool
@@ -42,7 +43,7 @@ class _Bench:
         self.path = self._receive()
 
     def _receive(self) -> Path:
-        path, sha256 = self.spool.store_output(DS)
+        path, sha256 = self.spool.store_output(Made.of(DS))
         arrival = Arrival(
             sop_instance_uid=DS.SOPInstanceUID,
             sop_class_uid=DS.SOPClassUID,

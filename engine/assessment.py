@@ -1,0 +1,131 @@
+"""What the classifier sees beside what the drafted text says: one verdict on each finding.
+
+Two witnesses of one film. The classifier states a calibrated probability; the text is read by the
+labeler. Where they contradict each other both are kept, and whoever shows the draft says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from engine import labeler
+from engine.findings import FINDINGS
+from engine.labeler import Mention
+from engine.labels.patterns import ABSENT, PRESENT, UNCERTAIN
+
+Presence = Literal["present", "absent", "undetermined"]
+Stated = Literal["present", "absent", "uncertain", "not stated"]
+
+_STATED: dict[float | None, Stated] = {
+    PRESENT: "present",
+    ABSENT: "absent",
+    UNCERTAIN: "uncertain",
+    None: "not stated",
+}
+_CONTRADICTIONS = {("present", "absent"), ("absent", "present")}
+
+
+@dataclass(frozen=True)
+class Bands:
+    """The calibrated probabilities from which a finding counts as present, and below as absent.
+
+    In between it is undetermined: a probability that says neither is reported as neither.
+    """
+
+    present_from: float = 0.5
+    absent_below: float = 0.1
+
+    def presence(self, certainty: float) -> Presence:
+        """Return what a calibrated probability amounts to."""
+        if certainty >= self.present_from:
+            return "present"
+        return "absent" if certainty < self.absent_below else "undetermined"
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """One finding on one film.
+
+    ``certainty`` is the calibrated probability that the finding is there, None where the
+    classifier was never shown to tell it. ``text`` is what the draft says of it; ``side`` and
+    ``regions`` are as the draft says, where it does.
+    """
+
+    finding: str
+    presence: Presence
+    certainty: float | None
+    text: Stated
+    side: str | None = None
+    regions: tuple[str, ...] = ()
+
+    @property
+    def agrees(self) -> bool:
+        """Tell whether classifier and text do not contradict each other."""
+        return (self.presence, self.text) not in _CONTRADICTIONS
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the assessment as JSON-ready values."""
+        return {**asdict(self), "regions": list(self.regions), "agrees": self.agrees}
+
+
+def assess(
+    chances: Mapping[str, float], proven: Collection[str], text: str, bands: Bands
+) -> tuple[Assessment, ...]:
+    """Return the fourteen assessments in the order of `engine.findings.FINDINGS`.
+
+    Parameters
+    ----------
+    chances
+        The classifier's calibrated probability of each finding.
+    proven
+        The findings that the classifier was measured to tell; of the others it says nothing.
+    text
+        The drafted report.
+    """
+    found = labeler.mentions(text)
+    states = dict(zip(FINDINGS, labeler.aggregate(found, text), strict=True))
+    return tuple(
+        _assessment(
+            name,
+            chances[name] if name in proven else None,
+            _STATED[states[name]],
+            [mention for mention in found if mention.finding == name and mention.state != ABSENT],
+            bands,
+        )
+        for name in FINDINGS
+    )
+
+
+def _assessment(
+    name: str, certainty: float | None, text: Stated, there: Iterable[Mention], bands: Bands
+) -> Assessment:
+    presence = "undetermined" if certainty is None else bands.presence(certainty)
+    mentions = list(there)
+    return Assessment(
+        finding=name,
+        presence=presence,
+        certainty=certainty,
+        text=text,
+        side=_side({mention.side for mention in mentions if mention.side}),
+        regions=tuple(dict.fromkeys(mention.region for mention in mentions if mention.region)),
+    )
+
+
+def _side(sides: set[str]) -> str | None:
+    """Return the side of all mentions together: left and right make both."""
+    if sides >= {"left", "right"}:
+        return "bilateral"
+    return next(iter(sides)) if len(sides) == 1 else ("bilateral" if sides else None)
+
+
+def disagreement(assessment: Assessment) -> str:
+    """Return the sentence that tells a reader of a contradiction; empty where there is none."""
+    if assessment.agrees or assessment.certainty is None:
+        return ""
+    return (
+        f"Disagreement on {assessment.finding.lower()}: the drafted text says "
+        f"{assessment.text}, the classifier gives it a probability of "
+        f"{100 * assessment.certainty:.0f} %. Look at the film."
+    )
