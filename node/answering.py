@@ -12,7 +12,7 @@ from node.config import WorkSettings
 from node.errors import DraftRefused
 from node.ledger import Ledger
 from node.logs import get_logger, say
-from node.pipeline import Drafter, Renderer
+from node.ports import Drafter, Renderer
 from node.questions import Question, Questions
 from node.redact import key
 from node.reviews import NoSuccessor, Reviews

@@ -31,7 +31,8 @@ from node.makers import kinds_in_study
 from node.objects import Copies, ObjectStore
 from node.offered import services_of
 from node.peers import PeerBook
-from node.pipeline import Drafter, Pipeline
+from node.pipeline import Pipeline
+from node.ports import Drafter
 from node.priors import Priors, PriorShelf
 from node.questions import Questions
 from node.receiver import Receiver

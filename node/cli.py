@@ -29,7 +29,7 @@ from node.database import ledger_path, ledger_url, open_ledger
 from node.errors import ConfigInvalid, UnknownName
 from node.journal import Journal
 from node.ledger import Ledger
-from node.pipeline import Drafter
+from node.ports import Drafter
 from node.redact import looks_like_a_title, stranger, without_title
 from node.reviews import Reviews
 

@@ -20,7 +20,6 @@ from tests.fakes import FakeEngine
 from tests.films import phantom
 from tests.node.conftest import (  # noqa: F401  (fixtures)
     Pacs,
-    _peers_close_their_sockets,
     pacs,
     send,
     wait_for_state,
@@ -30,7 +29,6 @@ from tests.node.web_client import TOKEN, web_settings
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = [
-    pytest.mark.acceptance,
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None and "CI" not in os.environ, reason="no chromium here"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),

@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset
 
 from engine.bundle import device_uid_of
 from node.app import Node
+from node.drafted_text import parts_of
 from node.feedback import Feedback
 from node.reviews import NoSuccessor, Reviews
 from node.sr_document import BANNER
@@ -164,6 +165,28 @@ def test_answers_are_added_once_and_stay_through_an_edit(
     assert texts(second)[-2:] == [ASKED, texts(third)[-1]]
     assert texts(third)[-3:-1] == [EDITED, ASKED]
     assert texts(third)[-1].startswith("Question: Is it large? Answer: The mean")
+
+
+def test_every_channel_says_what_people_added(drafted: tuple[Node, Dataset]) -> None:
+    node, ds = drafted
+    edit(node, ds)
+    revision = Reviews(node._database).revision(ds.StudyInstanceUID, 2)
+    assert revision is not None
+    *_, addendum = parts_of(revision.draft)
+    assert (addendum.heading, addendum.code.value) == ("Addendum", "55107-7")
+    assert list(addendum.sentences) == [EDITED]
+
+
+def test_a_correction_is_set_beside_what_the_classifier_saw(drafted: tuple[Node, Dataset]) -> None:
+    node, ds = drafted
+    edit(node, ds, findings=("There is a large pleural effusion.",))
+    wait_for_state(node, ds, "DONE", "DONE")
+    before, after = (
+        row["result"]["assessments"] for row in node.journal.study(ds.StudyInstanceUID)
+    )
+    changed = {one["finding"]: one for one in after}["Pleural Effusion"]
+    assert (changed["text"], changed["agrees"]) == ("present", False)
+    assert [one["certainty"] for one in before] == [one["certainty"] for one in after]
 
 
 def test_a_study_that_goes_takes_its_questions_and_feedback_along(

@@ -18,6 +18,8 @@ from pydicom.dataset import Dataset
 from node.app import Node
 from node.cli import main
 from node.redact import key
+from node.schema import result
+from node.transactions import writing
 from node.web.server import WebPortTaken
 from tests.fakes import FakeEngine
 from tests.films import phantom
@@ -89,6 +91,35 @@ def test_a_login_opens_the_pages_and_a_logout_closes_them(
     assert client.post("/logout", csrf=shown.field("csrf")).status == 303
     client.cookies = kept
     assert client.get("/").status == 303
+
+
+def test_the_page_shows_certainties_and_the_earlier_film(
+    page: tuple[Node, Client, Dataset],
+) -> None:
+    node, client, ds = page
+    content = node.journal.study(ds.StudyInstanceUID)[0]["result"]
+    seen = {"side": None, "regions": [], "finding": "Pleural Effusion", "certainty": 0.87}
+    content["assessments"] = [
+        seen | {"presence": "present", "text": "absent", "agrees": False},
+        seen
+        | {"finding": "<b>", "certainty": None, "presence": "undetermined"}
+        | {"text": "not stated", "agrees": True},
+    ]
+    content["prior"] = {
+        "study_uid": "1.2",
+        "sop_instance_uid": "1.3",
+        "date": "20240229",
+        "path": None,
+    }
+    with writing(node._database) as connection:
+        connection.execute(result.update().values(content=content))
+    client.log_in()
+    text = client.get(study(ds)).text
+    assert "87 %" in text
+    assert "text and classifier disagree" in text
+    assert "&lt;b&gt;" in text
+    assert "20240229" in text
+    assert "not fetched" in text
 
 
 def test_the_address_names_a_study_by_its_key_alone(page: tuple[Node, Client, Dataset]) -> None:
