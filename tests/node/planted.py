@@ -103,11 +103,12 @@ def main(config: str) -> None:
     logs.guard_crashes()
     build: Any = node.makers.build_draft_sr
 
-    def breaking(ds: Dataset, *arguments: Any) -> Dataset:
+    def breaking(basis: Any, *arguments: Any) -> Dataset:
+        ds = basis.source
         if "ContentDate" in ds:
             threading.Thread(target=_crash, args=(ds,), name="crashing").start()
             raise ValueError(f"cannot draft {ds.PatientName} {ds.PatientBirthDate}")
-        made: Dataset = build(ds, *arguments)
+        made: Dataset = build(basis, *arguments)
         return made
 
     node.makers.build_draft_sr = breaking
