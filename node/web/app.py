@@ -64,7 +64,7 @@ def make_app(parts: Parts, admission: Admission, sessions: Sessions, *, secure: 
 def _review_routes(review: Review, asking: Asking) -> list[Route]:
     study = "/studies/{study}"
     return [
-        Route("/", review.list, methods=["GET"]),
+        Route("/", review.index, methods=["GET"]),
         Route(study, review.show, methods=["GET"]),
         Route(f"{study}/film.png", review.film, methods=["GET"]),
         Route(f"{study}/synthetic.png", review.synthetic, methods=["GET"]),

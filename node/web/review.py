@@ -32,7 +32,7 @@ class Review:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
 
-    def list(self, request: Request) -> Response:
+    def index(self, request: Request) -> Response:
         """Show the latest studies."""
         return self._parts.pages.page(
             request, "studies.html", studies=list(self._parts.shelf.studies())

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from pydicom.dataset import Dataset
 
 from engine.bundle import device_uid_of
 from node.app import Node
+from node.database import open_ledger
 from node.drafted_text import parts_of
 from node.feedback import Feedback
+from node.pipeline import Pipeline
+from node.questions import Questions
+from node.records import Claim
+from node.retention import Retention
 from node.reviews import NoSuccessor, Reviews
+from node.schema import feedback, instance, question, result, revision, study
 from node.sr_document import BANNER
 from node.sr_review import ASKED, EDITED
-from tests.fakes import FakeEngine
+from node.transactions import reading, writing
+from node.web.visits import Visits
+from tests.fakes import FakeEngine, ManualClock, PlainRenderer
 from tests.films import phantom, uid
 from tests.node.conftest import Pacs, send, wait_for, wait_for_state
 
@@ -73,14 +82,9 @@ def test_an_edit_becomes_an_unverified_successor_in_the_readers_words(
 
 
 def test_a_retried_revision_has_the_same_bytes(drafted: tuple[Node, Dataset]) -> None:
-    from tests.node.test_journey import PlainRenderer
-
     node, ds = drafted
     edit(node, ds)
     wait_for_state(node, ds, "DONE", "DONE")
-    from node.pipeline import Pipeline
-    from node.records import Claim
-
     made = node.journal.study(ds.StudyInstanceUID)[1]
     ready_at = next(step["at"] for step in made["timeline"] if step["name"] == "ready")
     files = (node.settings.node.storage.root / "outputs").rglob("*.dcm")
@@ -193,13 +197,6 @@ def test_a_correction_is_set_beside_what_the_classifier_saw(drafted: tuple[Node,
 def test_a_study_that_goes_takes_its_questions_and_feedback_along(
     drafted: tuple[Node, Dataset], tmp_path: Path
 ) -> None:
-    import sqlalchemy as sa
-
-    from node.retention import Retention
-    from node.schema import feedback, question, revision
-    from node.transactions import reading
-    from tests.fakes import ManualClock
-
     node, ds = drafted
     asked = node._questions.ask(ds.StudyInstanceUID, "Is it?", by="reader", now=1.0)
     wait_for(lambda: node._questions.find(ds.StudyInstanceUID, asked.id).answer)
@@ -214,3 +211,60 @@ def test_a_study_that_goes_takes_its_questions_and_feedback_along(
             count = sa.select(sa.func.count()).select_from(table)
             assert connection.execute(count).scalar() == 0
     assert list(Reviews(node._database).training_rows()) == []
+
+
+CONTENT = {
+    "source": "1.2.3.4",
+    "findings": ["One."],
+    "impression": [],
+    "report": {"bundle_digest": "ab" * 32, "prompt_version": "1"},
+}
+
+
+@pytest.fixture
+def database(url: sa.URL) -> Iterator[sa.Engine]:
+    """A ledger of either kind with one study whose draft has been delivered."""
+    engine = open_ledger(url)
+    place = {"study_uid": "1.2.3", "generation": 1}
+    times = {"first_at": 1.0, "last_at": 1.0, "ready_at": 1.0}
+    arrived = dict.fromkeys(
+        ("transfer_syntax_uid", "patient_digest", "content_digest", "path", "peer"), ""
+    )
+    image = {"sop_instance_uid": "1.2.3.4", "series_uid": "1.2", "sop_class_uid": "1"}
+    with writing(engine) as connection:
+        connection.execute(study.insert().values(**place, **times, key="k", state="DONE", peer="p"))
+        connection.execute(result.insert().values(**place, content=CONTENT, finished_at=2.0))
+        connection.execute(
+            instance.insert().values(**place, **image, **arrived, num_bytes=1, received_at=1.0)
+        )
+    yield engine
+    engine.dispose()
+
+
+def test_both_kinds_of_ledger_keep_reviews(database: sa.Engine) -> None:
+    reviews, questions = Reviews(database), Questions(database)
+    asked = questions.ask("1.2.3", "Is it?", by="reader", now=3.0)
+    claimed = questions.claim(3.0, lease_s=9)
+    assert claimed is not None
+    assert reviews.uncarried() == ()
+    assert questions.answer(claimed, "It is.", {}, 4.0)
+    assert reviews.uncarried() == ("1.2.3",)
+    assert reviews.add_answers("1.2.3", 5.0) == 2
+    assert reviews.uncarried() == ()
+    kept = questions.find("1.2.3", asked.id)
+    assert kept is not None
+    assert kept.carried_by == 2
+    revision = reviews.revision("1.2.3", 2)
+    assert revision is not None
+    assert (revision.findings, revision.answers) == (None, (("Is it?", "It is."),))
+    assert reviews.revision("1.2.3", 1) is None
+    with pytest.raises(NoSuccessor, match="on its way"):
+        reviews.add_answers("1.2.3", 6.0)
+    given = Feedback("1.2.3", 1, "edit", ("style",), "reader", 7.0, ("Two.",), ())
+    assert reviews.keep(given) is None
+    (row,) = reviews.training_rows()
+    assert (row["edited"], row["draft"]["findings"]) == (
+        {"findings": ["Two."], "impression": []},
+        ["One."],
+    )
+    Visits(database, ManualClock()).note("viewed", "reader", "10.0.0.1", "1.2.3")
