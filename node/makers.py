@@ -19,7 +19,7 @@ from node.sc import build_synthetic_sc
 from node.sr_document import Basis
 from node.sr_findings import build_findings_sr
 from node.sr_narrative import Words, build_draft_sr, words_of
-from node.sr_review import add_review
+from node.sr_review import add_review, lines_of
 
 Maker = Callable[[Drafted, OutputSettings], Dataset | Made | None]
 """Builds one kind of object or message; None where the site has it switched off."""
