@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
-.PHONY: setup check fix test acceptance demo docs clean
+.PHONY: setup check fix test acceptance demo docs pictures clean
 
 # torch first and alone: the trainers' wider range would bring a newer one with gigabytes of CUDA;
 # radlabels for its sample of labelled reports alone: its code wants a torch that is too old
@@ -35,12 +35,12 @@ acceptance:
 demo:
 	cxr-node demo
 
-# the README's picture is what the demo drew
 docs:
-	cxr-node demo --output cxr-node-demo-docs
-	mkdir -p docs/images
-	cp cxr-node-demo-docs/draft-beside-film.png docs/images/draft-beside-film.png
 	cxr-node conformance -c config.yaml --output docs/conformance.md
+
+# drawn, drafted and photographed anew; nothing of a patient is in them
+pictures:
+	python -m tests.pictures
 
 # trained runs and the environment stay
 clean:

@@ -17,6 +17,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 
 from engine.assessment import Assessment
+from engine.banner import burn
 from engine.pixels import to_uint8
 from engine.results import Evidence, Provenance
 from node import sr_items
@@ -82,8 +83,14 @@ def build_heatmap(
     ds.InstanceNumber = identity.generation
     _set_marks(ds, film, shown, provenance, identity)
     maps = [(_caption(one), evidence[one.finding]) for one in shown]
-    _set_pixels(ds, panels(to_uint8(film.image), maps))
+    grey = to_uint8(film.image)
+    _set_pixels(ds, panels(burn(grey, SIDE) if is_synthetic(film.ds) else grey, maps))
     return ds
+
+
+def is_synthetic(film: Dataset) -> bool:
+    """Tell whether a film shows nobody: its heat map then says so, too."""
+    return str(film.get("SyntheticData", "")) == "YES"
 
 
 def missing_heatmap_marks(ds: Dataset) -> tuple[str, ...]:
@@ -156,7 +163,7 @@ def _set_marks(
     ds.ContributingEquipmentSequence = [
         contributing_equipment(identity, PROCESSING_EQUIPMENT, origin)
     ]
-    if film.ds.get("SyntheticData") == "YES":
+    if is_synthetic(film.ds):
         ds.SyntheticData = "YES"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from engine.banner import is_burned
 from engine.pipeline import Engine
 from node.heatmap import BANNER, missing_heatmap_marks, panels
 from node.send_guard import missing_in
@@ -41,6 +42,15 @@ def test_the_sender_holds_a_film_to_the_marks_of_its_own_kind():
     assert missing_in("heatmap", heatmap()) == ()
     assert missing_in("synthetic", heatmap())
     assert missing_in("heatmap", synthetic_sc())
+
+
+def test_the_map_of_a_synthetic_film_says_in_every_panel_that_it_is_one():
+    ds = heatmap(phantom(SyntheticData="YES"))
+    assert ds.SyntheticData == "YES"
+    picture = np.frombuffer(ds.PixelData, np.uint8).reshape(ds.Rows, ds.Columns, 3)
+    film = picture[36:-36, :512, 0]
+    assert is_burned(film)
+    assert (picture[36:60, 512:, 0] == film[:24]).mean() > 0.5
 
 
 def test_painting_over_the_banner_of_one_panel_is_noticed():
