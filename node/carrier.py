@@ -33,6 +33,8 @@ class Reply:
     status: DeliveryStatus
     reason: str = ""
     code: int | None = None
+    wants_basic_text: bool = False
+    """It takes no Enhanced SR but Basic Text SR: it is to be sent the report as such."""
 
 
 class Carrier(Protocol):

@@ -13,6 +13,7 @@ from node.carrier import Carrier, Parcel, Reply
 from node.clock import Clock
 from node.config_outputs import OutboxSettings
 from node.errors import PeerError
+from node.fallback import Fallback
 from node.logs import get_logger, say
 from node.outbox import Outbox, backoff_s
 from node.records import Delivery, DeliveryStatus, Verdict
@@ -58,12 +59,14 @@ class Deliverer:
         carriers: Mapping[str, Carrier],
         rule: OutboxSettings,
         outbox: Outbox,
+        fallback: Fallback,
         spool: Spool,
         clock: Clock,
     ) -> None:
         self._carriers = carriers
         self._rule = rule
         self._outbox = outbox
+        self._fallback = fallback
         self._spool = spool
         self._clock = clock
 
@@ -71,9 +74,18 @@ class Deliverer:
         """Send everything that is due at a destination; tell whether there was anything."""
         due = self._outbox.due(destination, self._clock.now())
         loaded = [parcel for item in due if (parcel := self._load(item)) is not None]
-        if loaded:
-            self._send(self._carriers[destination], loaded)
+        fit = [parcel for parcel in loaded if not self._replaced(parcel)]
+        if fit:
+            self._send(self._carriers[destination], fit)
         return bool(due)
+
+    def _replaced(self, parcel: Parcel) -> bool:
+        """Replace a report that its destination is known not to take; tell whether it was one."""
+        now = self._clock.now()
+        if parcel.ds is None or not self._fallback.is_due(parcel.item, now):
+            return False
+        self._fallback.replace(parcel.item, parcel.ds, now)
+        return True
 
     def park_orphans(self) -> None:
         """Park what is due where the configuration sends nothing any more."""
@@ -98,16 +110,24 @@ class Deliverer:
 
     def _send(self, carrier: Carrier, loaded: Sequence[Parcel]) -> None:
         """Send over one connection; what is left when it fails is tried again later."""
-        waiting = [parcel.item for parcel in loaded]
-        for item in waiting:
-            self._outbox.begin(item, self._clock.now())
+        waiting = list(loaded)
+        for parcel in waiting:
+            self._outbox.begin(parcel.item, self._clock.now())
         try:
             for reply in carrier.carry(loaded):
-                item = waiting.pop(0)
-                self._settle(item, verdict_on(reply, item, self._clock.now(), self._rule))
+                self._take(waiting.pop(0), reply)
         except PeerError as error:
-            for item in waiting:
+            for item in (parcel.item for parcel in waiting):
                 self._settle(item, try_again(str(error), item, self._clock.now(), self._rule))
+
+    def _take(self, parcel: Parcel, reply: Reply) -> None:
+        """Do what an answer asks for."""
+        item, now = parcel.item, self._clock.now()
+        if reply.wants_basic_text and parcel.ds is not None:
+            self._fallback.learn(item.destination, now)
+            self._fallback.replace(item, parcel.ds, now)
+        else:
+            self._settle(item, verdict_on(reply, item, now, self._rule))
 
     def _settle(self, item: Delivery, verdict: Verdict) -> None:
         """Record and log what an attempt came to."""

@@ -16,6 +16,7 @@ from node.custody import Custody
 from node.delivery import Deliverer
 from node.destinations import carriers_of, sent_to
 from node.dispatch import Step
+from node.fallback import Fallback
 from node.outbox import Outbox
 from node.scu import Scu
 from node.spool import Spool
@@ -55,7 +56,12 @@ class Departures:
         self._outbox = Outbox(database, committing)
         self._kick = kick
         self.deliverer = Deliverer(
-            carriers_of(settings, scu), outputs.outbox, self._outbox, spool, clock
+            carriers_of(settings, scu),
+            outputs.outbox,
+            self._outbox,
+            Fallback(database, spool),
+            spool,
+            clock,
         )
         commitments = Commitments(
             database,

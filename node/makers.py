@@ -13,7 +13,7 @@ from node.config_outputs import MessageKind, OutputKind, OutputSettings
 from node.drafted import Drafted
 from node.heatmap import build_heatmap
 from node.made import Made
-from node.outputs import COUNTERFACTUAL, SYNTHETIC
+from node.outputs import BASIC_TEXT, COUNTERFACTUAL, FINDINGS, HEATMAP, REPORT, SYNTHETIC
 from node.sc import build_synthetic_sc
 from node.sr_document import Basis
 from node.sr_findings import build_findings_sr
@@ -137,6 +137,6 @@ MAKERS: Final[dict[OutputKind | MessageKind, Maker]] = {
 
 def kinds_in_study(settings: OutputSettings) -> tuple[str, ...]:
     """Return the kinds of object that lie in the study that they were drafted from."""
-    inside: tuple[OutputKind, ...] = ("report", "findings", "heatmap", "pdf")
-    is_inside = settings.synthetic.identity == "same_study"
-    return (*inside, "synthetic", "counterfactual") if is_inside else inside
+    inside = (REPORT, BASIC_TEXT, FINDINGS, HEATMAP, "pdf")
+    drawn = (SYNTHETIC, COUNTERFACTUAL)
+    return (*inside, *drawn) if settings.synthetic.identity == "same_study" else inside

@@ -9,7 +9,7 @@ from typing import Final
 from node.uids import derive_uid
 
 REPORT: Final = "report"
-REPORT_BASIC: Final = "report as basic text"
+BASIC_TEXT: Final = "basic_text"
 FINDINGS: Final = "findings"
 HEATMAP: Final = "heatmap"
 COUNTERFACTUAL: Final = "counterfactual"

@@ -175,8 +175,7 @@ class Pipeline:
             earlier,
         )
         outputs = tuple(
-            self._store(kind, made)
-            for kind, made in make_objects(drafted, self._settings, self._wanted)
+            self._store(*one) for one in make_objects(drafted, self._settings, self._wanted)
         )
         journey.passed("built")
         return Finished(outputs, drafted.content(), tuple(journey.stages))

@@ -110,6 +110,14 @@ commitment = sa.Table(
 )
 """What a destination is asked to commit to: open for as long as the delivery is `sent`."""
 
+basic_text = sa.Table(
+    "basic_text",
+    metadata,
+    sa.Column("destination", sa.String, primary_key=True),
+    sa.Column("at", sa.Float, nullable=False),
+)
+"""The destinations that took Basic Text SR and no Enhanced SR, and when that was last seen."""
+
 commitment_request = sa.Table(
     "commitment_request",
     metadata,

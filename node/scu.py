@@ -9,7 +9,7 @@ import math
 import socket
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -46,6 +46,19 @@ class _Call:
     refused: HandshakeRefused | None = None
 
 
+@dataclass(frozen=True)
+class NotTaken:
+    """An object was not sent: the peer takes no such class, but these."""
+
+    sop_class_uid: str
+    accepted: Collection[str | None]
+
+    @property
+    def reason(self) -> str:
+        """Return why it was not sent."""
+        return _not_taken(self.sop_class_uid)
+
+
 class Scu:
     """Calls peers under our AE title.
 
@@ -80,7 +93,7 @@ class Scu:
 
     def store(
         self, peer: PeerSettings, objects: Iterable[Dataset], sop_class_uids: Sequence[str]
-    ) -> Iterator[int | str]:
+    ) -> Iterator[int | str | NotTaken]:
         """Send objects over one association (PS3.4 annex B).
 
         Parameters
@@ -92,7 +105,7 @@ class Scu:
 
         Yields
         ------
-        int or str
+        int or str or NotTaken
             For each object the response status, or why there is none.
 
         Raises
@@ -104,7 +117,7 @@ class Scu:
             accepted = {context.abstract_syntax for context in assoc.accepted_contexts}
             for ds in objects:
                 takes_it = ds.SOPClassUID in accepted
-                yield _store_one(assoc, ds) if takes_it else _not_taken(ds.SOPClassUID)
+                yield _store_one(assoc, ds) if takes_it else NotTaken(ds.SOPClassUID, accepted)
 
     @contextmanager
     def association(

@@ -12,6 +12,7 @@ from typing import Final
 from pydicom.dataset import Dataset
 
 from node.heatmap import missing_heatmap_marks
+from node.outputs import BASIC_TEXT, COUNTERFACTUAL, FINDINGS, HEATMAP, REPORT, SYNTHETIC
 from node.sc import missing_marks
 from node.sop_classes import ENCAPSULATED_PDF, SR_CLASSES
 
@@ -52,11 +53,12 @@ def _missing(marks: dict[str, bool]) -> tuple[str, ...]:
 
 
 GUARDS: Final[dict[str, _Guard]] = {
-    "report": _of_report,
-    "findings": _of_report,
+    REPORT: _of_report,
+    BASIC_TEXT: _of_report,
+    FINDINGS: _of_report,
     "pdf": _of_document,
-    "heatmap": missing_heatmap_marks,
-    "synthetic": missing_marks,
-    "counterfactual": missing_marks,
+    HEATMAP: missing_heatmap_marks,
+    SYNTHETIC: missing_marks,
+    COUNTERFACTUAL: missing_marks,
 }
-"""For each kind what an object of it lacks; `node.makers` makes no other."""
+"""For each kind what an object of it lacks."""

@@ -13,7 +13,7 @@ from engine.results import DraftReport
 from node import codes, sr_items
 from node.config_outputs import ReportSettings
 from node.copied import own_text, text_of
-from node.outputs import REPORT, REPORT_BASIC, OutputIdentity
+from node.outputs import BASIC_TEXT, REPORT, OutputIdentity
 from node.sr_document import BANNER, Basis, DocumentStyle, new_document, template
 from node.uids import MANUFACTURER, derive_uid
 
@@ -90,7 +90,7 @@ def as_basic_text(ds: Dataset) -> Dataset:
 
 
 def _basic(uid: str) -> str:
-    return derive_uid(REPORT_BASIC, uid)
+    return derive_uid(BASIC_TEXT, uid)
 
 
 def _basic_predecessor(item: Dataset) -> Dataset:

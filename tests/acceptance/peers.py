@@ -267,7 +267,7 @@ def tool(
     name: str, *arguments: str | Path, tcp_nodelay: str = ""
 ) -> subprocess.CompletedProcess[str]:
     """Run a tool of DCMTK or dicom3tools, by default as it comes: Nagle's algorithm on."""
-    command = [_find(name), *map(str, arguments)]
+    command = [dcmtk(name), *map(str, arguments)]
     environment = {key: value for key, value in os.environ.items() if key != "TCP_NODELAY"}
     if tcp_nodelay:
         environment["TCP_NODELAY"] = tcp_nodelay
@@ -276,7 +276,7 @@ def tool(
     )
 
 
-def _find(name: str) -> str:
+def dcmtk(name: str) -> str:
     """Return DCMTK's tool: pynetdicom puts scripts of the same names beside our interpreter."""
     beside = str(Path(sys.executable).parent)
     places = (beside, "/usr/bin") if name in _FROM_WHEELS else ("/usr/bin", "/usr/local/bin")

@@ -5,15 +5,18 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from pydicom import dcmread
+from pydicom.uid import BasicTextSRStorage
 
 from tests import films
 from tests.acceptance.peers import (
     NodeProcess,
+    dcmtk,
     faults_of,
     free_port,
     listens,
@@ -35,16 +38,25 @@ class _StoreScp:
         return sorted(path for path in self.folder.iterdir() if path.is_file())
 
 
+@contextmanager
+def _storescp(folder: Path, *options: str) -> Iterator[_StoreScp]:
+    """Run DCMTK's storescp; pynetdicom has a script of the same name."""
+    server = _StoreScp(free_port(), folder)
+    server.folder.mkdir()
+    command = [dcmtk("storescp"), "-aet", "PACS", *options, "-od", str(folder), str(server.port)]
+    process = subprocess.Popen(command)
+    try:
+        wait_for(lambda: listens(server.port), 10, "storescp to listen")
+        yield server
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
 @pytest.fixture
 def storescp(tmp_path: Path) -> Iterator[_StoreScp]:
-    server = _StoreScp(free_port(), tmp_path / "received")
-    server.folder.mkdir()
-    command = ["storescp", "-aet", "PACS", "-od", str(server.folder), str(server.port)]
-    process = subprocess.Popen(command)
-    wait_for(lambda: listens(server.port), 10, "storescp to listen")
-    yield server
-    process.terminate()
-    process.wait(10)
+    with _storescp(tmp_path / "received") as server:
+        yield server
 
 
 @pytest.fixture
@@ -125,3 +137,35 @@ def _films_of_a_hand(folder: Path, number: int, name: str) -> list[Path]:
         ds = films.phantom(path.name, size=500, BodyPartExamined="HAND")
         ds.save_as(path, enforce_file_format=True)
     return paths
+
+
+_BASIC_TEXT_ONLY = """
+[[TransferSyntaxes]]
+[Uncompressed]
+TransferSyntax1 = LittleEndianExplicit
+TransferSyntax2 = LittleEndianImplicit
+[[PresentationContexts]]
+[Old]
+PresentationContext1 = VerificationSOPClass\\Uncompressed
+PresentationContext2 = BasicTextSRStorage\\Uncompressed
+[[Profiles]]
+[Default]
+PresentationContexts = Old
+"""
+
+
+@films.needs_films
+def test_an_old_storescp_gets_the_draft_as_basic_text(
+    tmp_path: Path, start_node: Callable[..., NodeProcess], good_films: list[films.Film]
+) -> None:
+    (tmp_path / "old.cfg").write_text(_BASIC_TEXT_ONLY)
+    path = tmp_path / "film.dcm"
+    films.dicom(good_films[0], size=512).save_as(path, enforce_file_format=True)
+    with _storescp(tmp_path / "received", "-xf", str(tmp_path / "old.cfg"), "Default") as old:
+        peers = {"pacs": peer("PACS", old.port, ["report"]), "room": peer("ROOM", free_port())}
+        node = start_node(node_settings(tmp_path, free_port(), peers))
+        tool("storescu", *_call(node, path))
+        wait_for(lambda: set(node.states().values()) == {"DONE"}, 60, "the draft")
+        (got,) = old.received()
+        assert dcmread(got).SOPClassUID == BasicTextSRStorage
+        assert faults_of(got) == []

@@ -14,7 +14,7 @@ import pytest
 from tests.acceptance.peers import (
     NodeProcess,
     Orthanc,
-    _find,
+    dcmtk,
     free_port,
     listens,
     node_settings,
@@ -153,7 +153,7 @@ def _storescp(authority: Authority, issued: Issued, folder: Path, *options: str)
     """Run storescp with TLS on a free port."""
     folder.mkdir()
     port = free_port()
-    command = [_find("storescp"), *map(str, _tls(authority, issued)), *options]
+    command = [dcmtk("storescp"), *map(str, _tls(authority, issued)), *options]
     command += ["-od", str(folder), "-aet", "ARCHIVE", str(port)]
     with subprocess.Popen(command) as process:
         wait_for(lambda: listens(port), 10, "storescp to listen")

@@ -7,8 +7,9 @@ import pytest
 
 from engine.pipeline import Engine
 from node.heatmap import BANNER, missing_heatmap_marks, panels
+from node.send_guard import missing_in
 from tests.films import phantom
-from tests.node.outputs_made import encoded, heatmap, read_back
+from tests.node.outputs_made import encoded, heatmap, read_back, synthetic_sc
 
 EVIDENCE = np.zeros((8, 8), np.float32)
 
@@ -34,6 +35,12 @@ def test_removing_a_mark_is_noticed(keyword):
     ds = heatmap()
     del ds[keyword]
     assert missing_heatmap_marks(ds) == (keyword,)
+
+
+def test_the_sender_holds_a_film_to_the_marks_of_its_own_kind():
+    assert missing_in("heatmap", heatmap()) == ()
+    assert missing_in("synthetic", heatmap())
+    assert missing_in("heatmap", synthetic_sc())
 
 
 def test_painting_over_the_banner_of_one_panel_is_noticed():
