@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,11 @@ class Bundle:
     def path(self, role: str) -> Path:
         """Return the file that plays a role."""
         return self.directory / str(self.manifest["files"][role]["path"])
+
+
+def device_uid_of(digest: str) -> str:
+    """Return the UID, as an observing device, of the model whose bundle has this digest."""
+    return f"2.25.{uuid.UUID(bytes=bytes.fromhex(digest)[:16], version=5).int}"
 
 
 def open_bundle(directory: Path | None = None) -> Bundle:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 import time
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -19,7 +18,7 @@ from engine import guard, hints, report
 from engine.assessment import Assessment, Bands, assess
 from engine.backends.base import Backend
 from engine.backends.select import open_backend
-from engine.bundle import Bundle, open_bundle
+from engine.bundle import Bundle, device_uid_of, open_bundle
 from engine.findings import FINDINGS
 from engine.generation import Advance, generate_codes, generate_text, ignore
 from engine.pixels import Transform
@@ -75,7 +74,7 @@ class Engine:
     @property
     def device_uid(self) -> str:
         """A UID for this very model, new whenever it is retrained (PS3.5 B.2)."""
-        return f"2.25.{uuid.UUID(bytes=bytes.fromhex(self.digest)[:16], version=5).int}"
+        return device_uid_of(self.digest)
 
     @property
     def license(self) -> str:

@@ -27,6 +27,7 @@ from engine.results import Image
 Grey = NDArray[np.uint8]
 
 _RASTER_SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
+_DISPLAY_PERCENTILE = 0.05
 _LANCZOS = PilImage.Resampling.LANCZOS
 _ASPECT_KEYWORDS = ("PixelSpacing", "ImagerPixelSpacing")
 _MAX_CHROMA = 8
@@ -101,6 +102,28 @@ def render(ds: Dataset, transform: Transform) -> Image:
     ----------
     PS3.4 N.2 (order of the grayscale transformations).
     """
+    return _fit(_grey_film(ds, transform.clip_percentile), transform, _pixel_aspect(ds))
+
+
+def display(ds: Dataset, max_side: int) -> Grey:
+    """Render a DICOM dataset for people: 8 bit, square pixels, no side longer than `max_side`.
+
+    The same grey scale as `render`, less of it clipped, so that a window can still bring it out.
+
+    Raises
+    ------
+    PixelError
+        One sentence, without patient data, that says why the film cannot be rendered.
+    """
+    film = _square_pixels(
+        PilImage.fromarray(_grey_film(ds, _DISPLAY_PERCENTILE)), _pixel_aspect(ds)
+    )
+    film.thumbnail((max_side, max_side), _LANCZOS)
+    return np.asarray(film)
+
+
+def _grey_film(ds: Dataset, percentile: float) -> Grey:
+    """Return a film in its own size, 8 bit, air dark (PS3.4 N.2)."""
     stored = decode(ds)
     levels = luts.stored_levels(stored.bits_stored, signed=stored.signed)
     values = luts.voi_values(ds, luts.modality_values(ds, levels))
@@ -108,10 +131,10 @@ def render(ds: Dataset, transform: Transform) -> Image:
     table = luts.grey_table(
         -values if luts.is_inverted(ds) else values,
         counts,
-        transform.clip_percentile,
+        percentile,
         luts.padding_mask(ds, levels),
     )
-    return _fit(table[stored.patterns], transform, _pixel_aspect(ds))
+    return table[stored.patterns]
 
 
 def render_grey(pixels: NDArray[np.integer[Any]], transform: Transform) -> Image:

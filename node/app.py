@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-import queue
-import signal
 import socket
-from contextlib import suppress
-from types import FrameType
 
 import sqlalchemy as sa
 
 from node.announcements import Announcements
+from node.answering import Answerer, Films
 from node.audit import Auditor, trail_path, whose
 from node.audit_chain import Chain
 from node.audit_events import AuditedEvents
@@ -34,22 +31,25 @@ from node.makers import kinds_in_study
 from node.objects import Copies, ObjectStore
 from node.offered import services_of
 from node.peers import PeerBook
-from node.pipeline import Drafter, Pipeline
+from node.pipeline import Pipeline
+from node.ports import Drafter
 from node.priors import Priors, PriorShelf
+from node.questions import Questions
 from node.receiver import Receiver
 from node.retention import Retention
+from node.reviews import Reviews
 from node.scp import Scp
 from node.scu import Scu
 from node.spool import Spool
 from node.syslog import Repository
 from node.tls import Tls
+from node.web.server import open_web
 from node.worker import Closer, Worker
 
 _LOG = get_logger("app")
 _STOP_TIMEOUT_S = 30.0
 _DELIVERY_LIMIT_S = 900.0
 """A batch to a peer that has not ended by then hangs, and another thread goes on."""
-_SIGNAL_LOOK_S = 1.0
 
 
 class PortTaken(NodeError):
@@ -98,6 +98,7 @@ class Node:
         self._ledger = Ledger(database)
         self._retention = Retention(settings.node.storage, database, self._clock, self._objects)
         self.journal = Journal(database)
+        self._questions = Questions(database)
         self._dispatch: Dispatch = self._make_dispatch(url)
         scu = Scu(settings.node, self._tls)
         self._departures = Departures(
@@ -119,6 +120,8 @@ class Node:
         self._auditor = self._make_auditor() if audits else None
         self._renderer = ConfinedRenderer(settings.node.work)
         self._add_steps(scu)
+        kick = self._dispatch.kick
+        self._web = open_web(settings.node, database, self._spool, self._clock, kick)
 
     def _make_confirmer(self, scu: Scu) -> Confirmer:
         return Confirmer(
@@ -172,18 +175,19 @@ class Node:
         return Priors(asked, settings.node, scu, PriorShelf(self._spool, self._database))
 
     def _add_drafting(self, engine: Drafter, scu: Scu) -> None:
-        """Put the workers into service."""
-        settings = self.settings
+        """Put the workers into service, and what answers questions."""
+        settings, clock, reviews = self.settings, self._clock, Reviews(self._database)
         pipeline = Pipeline(
             engine,
             self._renderer,
             settings.outputs,
             self._spool,
-            self._clock,
+            clock,
             self._make_priors(scu),
             frozenset(destinations_of(settings)),
+            reviews,
         )
-        leases = Leases(settings.node.work, self._ledger, self._clock)
+        leases = Leases(settings.node.work, self._ledger, clock)
         self._dispatch.add("leases", leases.step)
         workers = [
             Worker(
@@ -191,7 +195,7 @@ class Node:
                 self._ledger,
                 pipeline,
                 leases,
-                self._clock,
+                clock,
                 settings.node.work,
                 settings.outputs.outbox,
                 destinations_of(settings),
@@ -200,6 +204,11 @@ class Node:
         ]
         steps = [self._kicking(worker.step) for worker in workers]
         self._dispatch.share("draft", steps, settings.node.work.draft_timeout_s)
+        films = Films(reviews, self._ledger, self._spool, self._renderer)
+        carries = settings.outputs.report.answers
+        work = settings.node.work
+        answerer = Answerer(engine, films, reviews, self._questions, clock, work, carries=carries)
+        self._dispatch.add("answers", self._kicking(answerer.step), work.draft_timeout_s)
 
     def _add_delivery(self, scu: Scu) -> None:
         """Put what calls peers, audits and clears away into service."""
@@ -238,8 +247,8 @@ class Node:
 
         Raises
         ------
-        PortTaken
-            The port cannot be bound.
+        PortTaken, WebPortTaken
+            A port cannot be bound.
         """
         if self._auditor is not None:
             self._auditor.start()
@@ -248,6 +257,8 @@ class Node:
             self._departures.deliverer.park_orphans()
         if not self.settings.peers:
             say(_LOG, "peers.none", hint="every association will be refused")
+        if self._web is not None:
+            self._web.start()
         try:
             if "receive" in self.settings.node.roles:
                 self._scp.start()
@@ -263,6 +274,7 @@ class Node:
         self._retention.recover()
         resumed = self._ledger.recover(now)
         self._departures.recover(now)
+        self._questions.recover(now)
         return resumed
 
     def warm_up(self) -> None:
@@ -277,6 +289,8 @@ class Node:
     def stop(self) -> None:
         """Stop listening, let the steps under way end, and give the storage back."""
         self._scp.stop()
+        if self._web is not None:
+            self._web.stop()
         ended = self._dispatch.stop(_STOP_TIMEOUT_S)
         self._renderer.stop()
         if self._auditor is not None:
@@ -284,27 +298,3 @@ class Node:
         self._database.dispose()
         self._spool.unlock()
         say(_LOG, "node.stopped", unfinished=not ended)
-
-
-def run_until_signalled(node: Node) -> None:
-    """Run a node until SIGTERM or SIGINT; SIGHUP makes it read its certificates again."""
-    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
-
-    def on_signal(number: int, _frame: FrameType | None) -> None:
-        signals.put(number)
-
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, on_signal)
-    node.start()
-    node.warm_up()
-    while (came := _next_signal(signals)) in (None, signal.SIGHUP):
-        if came is not None:
-            node.reload()
-    node.stop()
-
-
-def _next_signal(signals: queue.SimpleQueue[int]) -> int | None:
-    """Wait for a signal, not for ever: one that another thread was given wakes nobody here."""
-    with suppress(queue.Empty):
-        return signals.get(timeout=_SIGNAL_LOOK_S)
-    return None

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Connection, Engine, Row
 
 from node import redact
 from node.errors import LedgerError
 from node.records import Arrival, Recorded
-from node.schema import event, instance, study
+from node.schema import event, instance, revision, study
 from node.studies import OPEN_TO_IMAGES, State
 from node.transactions import latest_generation, writing
 
@@ -30,6 +30,9 @@ _STILL_OPEN = (
     study.update()
     .where(study.c.study_uid == sa.bindparam("uid"), study.c.generation == sa.bindparam("number"))
     .values(state=State.RECEIVING, last_at=sa.bindparam("now"), ready_at=None)
+)
+_REVISION = sa.select(revision.c.base).where(
+    revision.c.study_uid == sa.bindparam("uid"), revision.c.generation == sa.bindparam("number")
 )
 _NEW_STUDY, _NEW_INSTANCE, _NEW_EVENT = study.insert(), instance.insert(), event.insert()
 
@@ -123,10 +126,19 @@ def _received(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _is_open(connection: Connection, latest: Row[tuple[Any, ...]]) -> bool:
+    """Tell whether an image may join a generation; one made of a person's words takes none in."""
+    state = State(latest.state)
+    if state is State.READY:
+        place = {"uid": latest.study_uid, "number": latest.generation}
+        return connection.execute(_REVISION, place).first() is None
+    return state in OPEN_TO_IMAGES
+
+
 def _join_generation(connection: Connection, arrival: Arrival, now: float) -> int:
     """Return the generation that a new image belongs to, making it where needed."""
     latest = latest_generation(connection, arrival.study_uid)
-    if latest is not None and State(latest.state) in OPEN_TO_IMAGES:
+    if latest is not None and _is_open(connection, latest):
         place = {"uid": arrival.study_uid, "number": latest.generation}
         connection.execute(_STILL_OPEN, {**place, "now": now})
         return int(latest.generation)

@@ -32,7 +32,15 @@ from node.tls import Tls
 _LOG = get_logger("audit")
 _RETRY_S = 30.0
 _UNKNOWN = "unknown"
-_OF_SECURITY = ("node.tls", "node.audit", "node.bind", "node.port", "node.ae_title", "peers")
+_OF_SECURITY = (
+    "node.tls",
+    "node.audit",
+    "node.web",
+    "node.bind",
+    "node.port",
+    "node.ae_title",
+    "peers",
+)
 
 
 def trail_path(settings: Settings) -> Path:

@@ -19,7 +19,7 @@ from node.audit_message import Message, Outcome, Participant, StudyObjects
 from node.clock import as_datetime
 from node.config import PeerSettings, Settings
 from node.config_outputs import address_of
-from node.schema import delivery, event, instance, output, rejection
+from node.schema import access, delivery, event, instance, output, rejection
 from node.transactions import reading
 
 _BATCH = 500
@@ -33,6 +33,15 @@ _ALERTS = {
     "tls": atna.NODE_AUTHENTICATION,
 }
 """Who was turned away is a matter of authentication, what was is one of use."""
+
+
+_AUTHENTICATION = {
+    "login": (atna.LOGIN, Outcome.SUCCESS),
+    "logout": (atna.LOGOUT, Outcome.SUCCESS),
+    "refused": (atna.LOGIN, Outcome.MINOR_FAILURE),
+    "locked out": (atna.LOGIN, Outcome.SERIOUS_FAILURE),
+}
+"""What visits that concern no study are in the audit trail (`node.web.visits`)."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +85,10 @@ class AuditedEvents:
         rejections, last_rejection = self._rows(rejection, marks.get("rejection", 0))
         messages = [*self._received(events), *self._delivered(events)]
         messages += self._turned_away(rejections, marks.get("rejection", 0))
-        return messages, {"event": last_event, "rejection": last_rejection}
+        visits, last_access = self._rows(access, marks.get("access", 0))
+        messages += self._visited(visits)
+        last = {"event": last_event, "rejection": last_rejection}
+        return messages, last | ({"access": last_access} if last_access else {})
 
     def _rows(self, table: sa.Table, mark: int) -> tuple[Sequence[Row[Any]], int]:
         """Return the next rows of a table; a ledger that was made anew begins at its start."""
@@ -162,6 +174,28 @@ class AuditedEvents:
         classes = Counter(str(row.sop_class_uid) for row in rows if row.sop_class_uid)
         numbers = (accession_number,) if accession_number else ()
         return StudyObjects(study_uid, patient_id, classes, numbers)
+
+    def _visited(self, visits: Iterable[Row[Any]]) -> Iterator[Message]:
+        """Yield a message for what people did on the review page."""
+        for row in visits:
+            person = Participant(row.user or row.address or "?", address=row.address)
+            at = as_datetime(row.at)
+            if row.study_uid is None:
+                kind, outcome = _AUTHENTICATION[row.kind]
+                yield atna.user_authentication(at, kind, self.node, person, outcome)
+            else:
+                action = "R" if row.kind == "viewed" else "U"
+                objects = self._held(row.study_uid)
+                yield atna.instances_accessed(at, self.node, person, objects, action=action)
+
+    def _held(self, study_uid: str) -> StudyObjects:
+        """Return the images of a study that are here."""
+        query = sa.select(instance.c.path, instance.c.sop_class_uid).where(
+            instance.c.study_uid == study_uid
+        )
+        with reading(self._engine) as connection:
+            rows: list[Row[Any]] = list(connection.execute(query))
+        return self._objects(study_uid, rows) if rows else StudyObjects(study_uid, "unknown", {})
 
     def _film(self, study_uid: str) -> str:
         """Return the path of an image: a message is no DICOM object that names its patient."""

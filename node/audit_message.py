@@ -7,7 +7,7 @@ Patients are named by their Patient ID alone: the name is optional in these tabl
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import IntEnum
 
@@ -22,15 +22,19 @@ class Code:
 
 
 APPLICATION_ACTIVITY = Code("110100", "Application Activity")
+INSTANCES_ACCESSED = Code("110103", "DICOM Instances Accessed")
 BEGIN_TRANSFERRING = Code("110102", "Begin Transferring DICOM Instances")
 INSTANCES_TRANSFERRED = Code("110104", "DICOM Instances Transferred")
 EXPORT = Code("110106", "Export")
 QUERY = Code("110112", "Query")
 SECURITY_ALERT = Code("110113", "Security Alert")
+USER_AUTHENTICATION = Code("110114", "User Authentication")
 """Event IDs (CID 400)."""
 
 APPLICATION_START = Code("110120", "Application Start")
 APPLICATION_STOP = Code("110121", "Application Stop")
+LOGIN = Code("110122", "Login")
+LOGOUT = Code("110123", "Logout")
 NODE_AUTHENTICATION = Code("110126", "Node Authentication")
 SECURITY_CONFIGURATION = Code("110129", "Security Configuration")
 SOFTWARE_CONFIGURATION = Code("110131", "Software Configuration")
@@ -208,6 +212,28 @@ def data_export(
     return Message(EXPORT, "R", at, both, subjects)
 
 
+def instances_accessed(
+    at: datetime, node: Participant, person: Participant, objects: StudyObjects, *, action: str
+) -> Message:
+    """Return the message for a person who looked at a study, or changed what there is of it.
+
+    Parameters
+    ----------
+    action
+        R for reading, U for an update (section A.5.3.6).
+    """
+    both = (_as(node, APPLICATION), _asking(person))
+    return Message(INSTANCES_ACCESSED, action, at, both, objects.subjects())
+
+
+def user_authentication(
+    at: datetime, kind: Code, node: Participant, person: Participant, outcome: Outcome
+) -> Message:
+    """Return the message for a login or a logout, or one that was refused (section A.5.3.12)."""
+    both = (_as(node, APPLICATION), _asking(person))
+    return Message(USER_AUTHENTICATION, "E", at, both, types=(kind,), outcome=outcome)
+
+
 def security_alert(
     at: datetime,
     kind: Code,
@@ -233,6 +259,11 @@ def security_alert(
     others = () if other is None else (other,)
     participants = (_as(node, APPLICATION, requests=True), *others)
     return Message(SECURITY_ALERT, "E", at, participants, (subject,), (kind,), outcome)
+
+
+def _asking(person: Participant) -> Participant:
+    """Return a person as the one who asked."""
+    return replace(person, is_requestor=True)
 
 
 def _as(participant: Participant, role: Code, *, requests: bool = False) -> Participant:

@@ -14,6 +14,7 @@ from node.errors import NodeError, PeerError, TlsError
 from node.scu import Scu
 from node.spool import Spool
 from node.tls import Tls
+from node.web.security import TokenFileUnfit, Tokens
 
 
 @dataclass(frozen=True)
@@ -36,23 +37,42 @@ def run_checks(settings: Settings, load_bundle: LoadBundle) -> Iterator[Check]:
     yield _check_disk(settings.node)
     yield _check_bundle(load_bundle)
     yield from check_certificates(settings.node)
+    yield from _check_web(settings.node)
     yield from _check_peers(settings)
     yield from _check_channels(settings)
 
 
 def _check_port(settings: NodeSettings) -> Check:
-    place = f"{settings.bind}:{settings.port}"
-    if Spool(settings.storage).is_locked():
-        return Check("port", True, f"{place} belongs to the node that is running")
+    return _check_listening("port", settings, settings.bind, settings.port)
+
+
+def _check_web(settings: NodeSettings) -> Iterator[Check]:
+    """Try the port of the review page, and the file of those who may come in."""
+    web = settings.web
+    if not web.enabled or web.token_file is None:
+        return
     try:
-        entry = socket.getaddrinfo(settings.bind, settings.port, type=socket.SOCK_STREAM)[0]
+        number = len(Tokens(web.token_file))
+    except TokenFileUnfit as error:
+        yield Check("web tokens", False, str(error), error.hint)
+    else:
+        yield Check("web tokens", True, f"{number} in {web.token_file}")
+    yield _check_listening("web port", settings, web.bind, web.port)
+
+
+def _check_listening(name: str, settings: NodeSettings, bind: str, port: int) -> Check:
+    place = f"{bind}:{port}"
+    if Spool(settings.storage).is_locked():
+        return Check(name, True, f"{place} belongs to the node that is running")
+    try:
+        entry = socket.getaddrinfo(bind, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(entry[0], socket.SOCK_STREAM) as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind(entry[4])
     except OSError as error:
         hint = "is a node running already, or does the port need privileges"
-        return Check("port", False, f"cannot listen on {place}: {error.strerror}", hint)
-    return Check("port", True, f"{place} is free")
+        return Check(name, False, f"cannot listen on {place}: {error.strerror}", hint)
+    return Check(name, True, f"{place} is free")
 
 
 def _check_disk(settings: NodeSettings) -> Check:

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
+from sqlalchemy.engine import Engine
 
 from engine.errors import CxrError
 from node import logs
@@ -28,8 +29,9 @@ from node.database import ledger_path, ledger_url, open_ledger
 from node.errors import ConfigInvalid, UnknownName
 from node.journal import Journal
 from node.ledger import Ledger
-from node.pipeline import Drafter
+from node.ports import Drafter
 from node.redact import looks_like_a_title, stranger, without_title
+from node.reviews import Reviews
 
 Verb = Callable[[argparse.Namespace], int]
 
@@ -81,6 +83,10 @@ def _parser(*, with_demo: bool) -> argparse.ArgumentParser:
         "audit", parents=[common, machine], help="verify the audit trail, line by line"
     )
     audit.add_argument("trail", metavar="FILE", nargs="?", type=Path, help="another trail")
+    feedback = verbs.add_parser(
+        "feedback", parents=[common], help="export what readers made of drafts, for training"
+    )
+    feedback.add_argument("action", choices=["export"], help="print a JSON line for each")
     conformance = verbs.add_parser(
         "conformance", parents=[common], help="print the DICOM conformance statement (PS3.2)"
     )
@@ -109,7 +115,8 @@ def _settings(options: argparse.Namespace) -> Settings:
 
 def _run(options: argparse.Namespace) -> int:
     """Run the node."""
-    from node.app import Node, run_until_signalled
+    from node.app import Node
+    from node.running import run_until_signalled
 
     settings = _settings(options)
     logs.set_up(settings.node.log_level)
@@ -172,11 +179,15 @@ def _console() -> Console:
     return Console() if sys.stdout.isatty() else Console(width=240, no_color=True)
 
 
-def _journal(settings: Settings) -> tuple[Journal, Ledger]:
+def _database(settings: Settings) -> Engine:
     path = ledger_path(settings.node)
     if settings.node.ledger.url is None and not path.exists():
         raise UnknownName(f"no node has run here yet: {path} is missing")
-    database = open_ledger(ledger_url(settings.node))
+    return open_ledger(ledger_url(settings.node))
+
+
+def _journal(settings: Settings) -> tuple[Journal, Ledger]:
+    database = _database(settings)
     return Journal(database), Ledger(database)
 
 
@@ -291,6 +302,13 @@ def _replay(options: argparse.Namespace) -> int:
     return 0
 
 
+def _feedback(options: argparse.Namespace) -> int:
+    """Print the feedback of readers, a JSON line each; no patient is named."""
+    for row in Reviews(_database(_settings(options))).training_rows():
+        print(json.dumps(row, ensure_ascii=False))
+    return 0
+
+
 def _audit(options: argparse.Namespace) -> int:
     """Verify the chain of the audit trail."""
     settings = _settings(options)
@@ -343,6 +361,7 @@ _VERBS: dict[str, Verb] = {
     "replay": _replay,
     "migrate": _migrate,
     "audit": _audit,
+    "feedback": _feedback,
     "conformance": _conformance,
     "lint": _lint,
     "demo": _demo,

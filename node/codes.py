@@ -57,6 +57,7 @@ FINDINGS = Code("121070", "DCM", "Findings")
 FINDING = Code("121071", "DCM", "Finding")
 IMPRESSIONS = Code("121072", "DCM", "Impressions")
 IMPRESSION = Code("121073", "DCM", "Impression")
+ADDENDUM = Code("55107-7", "LN", "Addendum")
 SOURCE_OF_MEASUREMENT = Code("121112", "DCM", "Source of Measurement")
 
 COMMENT = Code("121106", "DCM", "Comment")

@@ -22,6 +22,7 @@ from pydantic import (
 from engine.config import EngineSettings
 from node.config_outputs import CHANNELS, OutputKind, OutputSettings
 from node.config_section import Port, Seconds, Section
+from node.config_web import WebSettings
 
 _PEER_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
@@ -211,6 +212,13 @@ class NodeSettings(Section):
     work: WorkSettings = WorkSettings()
     tls: TlsSettings = TlsSettings()
     audit: AuditSettings = AuditSettings()
+    web: WebSettings = WebSettings()
+
+    @model_validator(mode="after")
+    def _web_has_its_certificate(self) -> NodeSettings:
+        if self.web.enabled and self.web.tls and self.tls.certificate is None:
+            raise ValueError("web.tls serves the certificate of tls: set tls.certificate and key")
+        return self
 
     @model_validator(mode="after")
     def _is_shared_by_postgresql(self) -> NodeSettings:

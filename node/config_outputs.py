@@ -34,6 +34,7 @@ class ReportSettings(Section):
     )
     title: Literal["18748-4", "43468-8", "11528-7"] = "18748-4"
     synthetic_data_mark: bool = False
+    answers: bool = False
 
 
 class FindingsSettings(Section):

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -71,8 +71,8 @@ class _Child:
                 pipe.close()
         return status
 
-    def render(self, path: Path, transform: Transform) -> Image:
-        """Render one film.
+    def render(self, path: Path, wanted: Mapping[str, Any]) -> bytes:
+        """Render one film in the form that `node.render_child` knows by what is wanted.
 
         Raises
         ------
@@ -82,7 +82,7 @@ class _Child:
         process = self.start()
         assert process.stdin is not None
         assert process.stdout is not None
-        request = {"path": str(path.resolve()), "transform": transform.as_json()}
+        request = {"path": str(path.resolve()), **wanted}
         deadline = time.monotonic() + self._settings.decode_cpu_s * _WALL_FACTOR + _MARGIN_S
         try:
             process.stdin.write(json.dumps(request).encode() + b"\n")
@@ -93,7 +93,7 @@ class _Child:
         if not is_image:
             refusal = json.loads(content)
             raise PixelError(str(refusal["reason"]), hint=str(refusal["hint"]))
-        return np.frombuffer(content, "<f4").reshape(1, transform.size, transform.size)
+        return content
 
     def _dead(self, error: Exception) -> PixelError:
         """Clear a process away that died or hung; return what to say of its film."""
@@ -173,8 +173,22 @@ class ConfinedRenderer:
         PixelError
             It cannot be decoded, or not within the limits; without patient data.
         """
+        content = self._render(path, {"transform": transform.as_json()})
+        return np.frombuffer(content, "<f4").reshape(1, transform.size, transform.size)
+
+    def display(self, path: Path, max_side: int) -> bytes:
+        """Render a stored film for people: a PNG of 8 bit, no side longer than `max_side`.
+
+        Raises
+        ------
+        PixelError
+            As for `render`.
+        """
+        return self._render(path, {"max_side": max_side})
+
+    def _render(self, path: Path, wanted: Mapping[str, Any]) -> bytes:
         child = self._idle.get()
         try:
-            return child.render(path, transform)
+            return child.render(path, wanted)
         finally:
             self._idle.put(child)

@@ -35,7 +35,7 @@ from node.config_outputs import OutputSettings, SyntheticSettings
 from node.demo_files import write_drawing, write_film, write_picture, write_report
 from node.errors import SUCCESS, NodeError
 from node.phantom import film_from_drawing, film_from_file
-from node.pipeline import Drafter
+from node.ports import Drafter
 from node.sc import missing_marks
 from node.sr_text import status_of, walk
 from node.stand_in import AE_TITLE as PACS_AE_TITLE

@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from engine.assessment import Assessment
 from engine.results import DraftReport, Drawing, Evidence, Image, Inspection
 from node.outputs import OutputIdentity
-from node.records import Prior
+from node.records import Prior, Review
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ class Drafted:
     drawing: Drawing | None = None
     counterfactual: Counterfactual | None = None
     earlier: EarlierFilm | None = None
+    review: Review | None = None
 
     def content(self) -> dict[str, Any]:
         """Return the result that the ledger keeps, as JSON-ready values."""
@@ -68,4 +69,5 @@ class Drafted:
             "drawing": self.drawing and self.drawing.provenance.as_json(),
             "counterfactual": missing and missing.finding,
             "prior": self.earlier and asdict(self.earlier.prior),
+            "review": self.review and asdict(self.review),
         }

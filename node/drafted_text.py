@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from node.codes import Code
+from node.codes import ADDENDUM, Code
 from node.copied import clean
 from node.sr_narrative import Words
 
@@ -36,6 +36,7 @@ def parts_of(words: Words) -> tuple[Part, ...]:
         ("Comparison", COMPARISON, words.comparison),
         ("Findings", FINDINGS, (*words.findings, *words.remarks)),
         ("Impression", IMPRESSION, words.impression),
+        ("Addendum", ADDENDUM, words.addendum),
     )
     cleaned = (
         Part(heading, code, [text for one in sentences if (text := clean(one))])

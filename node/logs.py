@@ -19,7 +19,7 @@ from node.errors import NodeError
 _ROOT = "cxr_node"
 _LIBRARIES = (
     *("pydicom", "pynetdicom", "highdicom", "procrastinate", "psycopg"),
-    *("fpdf", "fontTools", "httpx", "httpcore"),
+    *("fpdf", "fontTools", "httpx", "httpcore", "uvicorn", "asyncio"),
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
 from typing import Final
 
 from pydicom.dataset import Dataset
@@ -18,6 +19,7 @@ from node.sc import build_synthetic_sc
 from node.sr_document import Basis
 from node.sr_findings import build_findings_sr
 from node.sr_narrative import Words, build_draft_sr, words_of
+from node.sr_review import add_review, lines_of
 
 Maker = Callable[[Drafted, OutputSettings], Dataset | Made | None]
 """Builds one kind of object or message; None where the site has it switched off."""
@@ -40,7 +42,9 @@ def make_objects(
 def _report(drafted: Drafted, settings: OutputSettings) -> Dataset | None:
     if not settings.report.enabled:
         return None
-    return build_draft_sr(_basis(drafted), _words(drafted), drafted.identity, settings.report)
+    ds = build_draft_sr(_basis(drafted), _words(drafted), drafted.identity, settings.report)
+    add_review(ds, drafted.review)
+    return ds
 
 
 def _findings(drafted: Drafted, settings: OutputSettings) -> Dataset | None:
@@ -111,13 +115,14 @@ def _basis(drafted: Drafted) -> Basis:
 
 def _words(drafted: Drafted) -> Words:
     """Return what is said of the film: the same in every form that the draft takes."""
-    earlier = drafted.earlier
-    return words_of(
+    earlier, review = drafted.earlier, drafted.review
+    words = words_of(
         _basis(drafted),
         drafted.draft,
         remarks=[text for one in drafted.assessments if (text := disagreement(one))],
         prior_date=earlier.prior.date if earlier else "",
     )
+    return replace(words, addendum=tuple(lines_of(review))) if review else words
 
 
 KEPT: Final = ("report", "synthetic", "counterfactual")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Protocol
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
@@ -15,8 +13,7 @@ from pydicom.errors import InvalidDicomError
 from engine.assessment import Assessment, Bands
 from engine.counterfactual import without
 from engine.errors import PixelError
-from engine.pixels import Transform
-from engine.results import DraftReport, Drawing, Evidence, Image, Inspection
+from engine.results import DraftReport, Drawing, Evidence
 from node.clock import Clock, as_datetime
 from node.config_outputs import OutputSettings
 from node.drafted import Counterfactual, Drafted, EarlierFilm, Film
@@ -24,71 +21,19 @@ from node.errors import DraftRefused
 from node.made import Made
 from node.makers import make_objects
 from node.outputs import HEATMAP, OutputIdentity
+from node.ports import Drafter, PriorSearch, Renderer, Revisions
 from node.records import (
     Claim,
     Finished,
     Prior,
-    PriorAnswer,
     Stage,
     StoredInstance,
     StoredOutput,
 )
+from node.revisions import Revision, of_model
 from node.rules import InstanceFacts, choose_image
 from node.spool import Spool
 from node.studies import State
-
-
-class Drafter(Protocol):
-    """What the pipeline asks of a model; `engine.pipeline.Engine` is one."""
-
-    @property
-    def name(self) -> str:
-        """Name of the model."""
-
-    @property
-    def version(self) -> str:
-        """Version of the model."""
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the bundle."""
-
-    @property
-    def device_uid(self) -> str:
-        """UID of this model as an observing device."""
-
-    @property
-    def transform(self) -> Transform:
-        """How a film becomes an image."""
-
-    def inspect(self, image: Image) -> Inspection:
-        """Tell whether a film may be drafted from."""
-
-    def report(self, image: Image) -> DraftReport:
-        """Draft a report."""
-
-    def draw(self, text: str, *, seed: int) -> Drawing:
-        """Draw a synthetic film."""
-
-    def assess(self, image: Image, text: str, bands: Bands) -> tuple[Assessment, ...]:
-        """Tell what the classifier sees of each finding beside what a draft says."""
-
-    def evidence(self, image: Image) -> Mapping[str, Evidence]:
-        """Tell where each finding's evidence lies; empty where the model cannot."""
-
-
-class Renderer(Protocol):
-    """What decodes pixels; `node.confined.ConfinedRenderer` is one."""
-
-    def render(self, path: Path, transform: Transform) -> Image:
-        """Render a stored film."""
-
-
-class PriorSearch(Protocol):
-    """What looks for an earlier film; `node.priors.Priors` is one."""
-
-    def look(self, claim: Claim, source: Dataset) -> PriorAnswer:
-        """Return what there is at peers, within a budget of time."""
 
 
 class StudyRefused(DraftRefused):
@@ -125,6 +70,8 @@ class Pipeline:
         Looks for an earlier film of the patient; None where no peer is to be asked.
     wanted
         The kinds of output that a destination is to be sent.
+    revisions
+        Knows what people made of earlier drafts; None where nobody can.
     """
 
     def __init__(
@@ -136,6 +83,7 @@ class Pipeline:
         clock: Clock,
         priors: PriorSearch | None = None,
         wanted: Collection[str] = (),
+        revisions: Revisions | None = None,
     ) -> None:
         self._engine = engine
         self._renderer = renderer
@@ -144,6 +92,7 @@ class Pipeline:
         self._clock = clock
         self._priors = priors
         self._wanted = wanted
+        self._revisions = revisions
 
     def draft_study(self, claim: Claim, instances: tuple[StoredInstance, ...]) -> Finished:
         """Draft one generation of a study; its objects are on disk when this returns.
@@ -158,13 +107,14 @@ class Pipeline:
             The disk refused an object.
         """
         journey = _Journey(self._clock)
+        revision = self._revisions and self._revisions.revision(claim.study_uid, claim.generation)
+        if revision:
+            return self._revise(claim, instances, revision, journey)
         film = self._choose(instances, journey)
         earlier = self._look_for_prior(claim, film, journey)
         draft = self._engine.report(film.image)
         journey.passed("reported")
-        found = self._settings.findings
-        bands = Bands(found.present_from, found.absent_below)
-        assessments = self._engine.assess(film.image, draft.text, bands)
+        assessments = self._engine.assess(film.image, draft.text, self._bands())
         drafted = Drafted(
             film,
             draft,
@@ -174,8 +124,40 @@ class Pipeline:
             *self._draw(claim, draft, assessments, journey),
             earlier,
         )
+        return self._finish(drafted, journey)
+
+    def _bands(self) -> Bands:
+        found = self._settings.findings
+        return Bands(found.present_from, found.absent_below)
+
+    def _revise(
+        self,
+        claim: Claim,
+        instances: tuple[StoredInstance, ...],
+        revision: Revision,
+        journey: _Journey,
+    ) -> Finished:
+        """Build a generation from the draft of an earlier one and what people made of it."""
+        source = next((one for one in instances if one.sop_instance_uid == revision.source), None)
+        if source is None:
+            raise StudyRefused(State.FAILED, "the film of the draft has been removed")
+        path = self._spool.path(source.path)
+        try:
+            image = self._renderer.render(path, self._engine.transform)
+        except PixelError as error:
+            raise StudyRefused(State.FAILED, f"unreadable pixels: {error}") from error
+        film = Film(dcmread(path, stop_before_pixels=True), image, revision.inspection)
+        identity = of_model(
+            self._identity(claim, film), revision.draft.provenance, self._engine.device_uid
+        )
+        prior = revision.prior
+        earlier = EarlierFilm(prior, self._header(prior)) if prior else None
+        return self._finish(revision.applied(film, identity, self._bands(), earlier), journey)
+
+    def _finish(self, drafted: Drafted, journey: _Journey) -> Finished:
         outputs = tuple(
-            self._store(*one) for one in make_objects(drafted, self._settings, self._wanted)
+            self._store(kind, made)
+            for kind, made in make_objects(drafted, self._settings, self._wanted)
         )
         journey.passed("built")
         return Finished(outputs, drafted.content(), tuple(journey.stages))

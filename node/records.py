@@ -86,6 +86,15 @@ class Prior:
     path: str | None
 
 
+@dataclass(frozen=True)
+class Review:
+    """What people made of a draft: whether its words are theirs, and what they asked about it."""
+
+    is_edited: bool
+    answers: tuple[tuple[str, str], ...] = ()
+    """Questions with the answers that the model gave."""
+
+
 PriorOutcome = Literal["found", "none", "timeout", "error"]
 
 

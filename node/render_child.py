@@ -2,8 +2,8 @@
 
 Decoders are C code that strangers feed. Here a film that makes one of them crash, loop or swell
 takes this process with it, and nothing else. Requests come as JSON lines on standard input;
-answers go to standard output: `ANSWER`, then an image as little-endian float32, or a reason as
-JSON. The parent reads nothing that could make it execute anything.
+answers go to standard output: `ANSWER`, then an image (little-endian float32, or PNG), or a reason
+as JSON. The parent reads nothing that could make it execute anything.
 """
 
 from __future__ import annotations
@@ -14,16 +14,19 @@ import resource
 import struct
 import sys
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image as PilImage
 from pydicom import dcmread
+from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from engine.decode import NO_MEMORY
 from engine.errors import PixelError
-from engine.pixels import Transform, render
+from engine.pixels import Transform, display, render
 from node.logs import silence_libraries
 
 _MORE_MEMORY = "raise node.work.decode_memory_mb if the film is right"
@@ -54,14 +57,23 @@ def answer(request: Mapping[str, Any]) -> tuple[bool, bytes]:
     """Render one film."""
     try:
         ds = dcmread(Path(request["path"]))
-        image = render(ds, Transform.from_json(request["transform"]))
+        return True, _rendered(ds, request)
     except PixelError as error:
         return False, json.dumps({"reason": str(error), "hint": error.hint}).encode()
     except (OSError, InvalidDicomError):
         return False, json.dumps({"reason": "the file cannot be read", "hint": ""}).encode()
     except MemoryError:
         return False, json.dumps({"reason": NO_MEMORY, "hint": _MORE_MEMORY}).encode()
-    return True, image.astype("<f4", copy=False).tobytes()
+
+
+def _rendered(ds: Dataset, request: Mapping[str, Any]) -> bytes:
+    """Return the model's image as float32, or a PNG for people where `max_side` is asked for."""
+    if "max_side" not in request:
+        image = render(ds, Transform.from_json(request["transform"]))
+        return image.astype("<f4", copy=False).tobytes()
+    png = BytesIO()
+    PilImage.fromarray(display(ds, int(request["max_side"]))).save(png, format="PNG")
+    return png.getvalue()
 
 
 def main() -> None:

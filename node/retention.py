@@ -21,17 +21,21 @@ from node.records import DeliveryStatus
 from node.redact import key
 from node.removal import Removal
 from node.schema import (
+    access,
     announcement,
     commitment,
     commitment_request,
     custody,
     delivery,
     event,
+    feedback,
     instance,
     output,
     prior,
+    question,
     rejection,
     result,
+    revision,
     study,
     study_count,
 )
@@ -56,8 +60,22 @@ _DATED: tuple[tuple[sa.Table, sa.Column[float]], ...] = (
     (commitment_request, commitment_request.c.at),
     (announcement, announcement.c.at),
     (study_count, study_count.c.asked_at),
+    (access, access.c.at),
 )
 """Rows that go by their own age, and the instant that counts."""
+
+_OF_STUDY = (
+    output,
+    result,
+    instance,
+    prior,
+    announcement,
+    study_count,
+    question,
+    feedback,
+    revision,
+)
+"""Rows that go with their study."""
 
 
 @dataclass(frozen=True)
@@ -251,7 +269,7 @@ def _delete_study(connection: Connection, study_uid: str) -> None:
     made = sa.select(output.c.sop_instance_uid).where(output.c.study_uid == study_uid)
     for table in (commitment, delivery):
         connection.execute(table.delete().where(table.c.sop_instance_uid.in_(made)))
-    for table in (output, result, instance, prior, announcement, study_count):
+    for table in _OF_STUDY:
         connection.execute(table.delete().where(table.c.study_uid == study_uid))
     newest = sa.select(sa.func.max(event.c.id)).scalar_subquery()
     connection.execute(event.delete().where(event.c.study_uid == study_uid, event.c.id < newest))

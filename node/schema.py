@@ -192,3 +192,67 @@ rejection = sa.Table(
     sa.Column("reason", sa.String, nullable=False),
     sa.Column("hint", sa.String, nullable=False, default=""),
 )
+
+question = sa.Table(
+    "question",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("study_uid", sa.String, nullable=False, index=True),
+    sa.Column("generation", sa.Integer, nullable=False),
+    sa.Column("text", sa.String, nullable=False),
+    sa.Column("asked_at", sa.Float, nullable=False),
+    sa.Column("asked_by", sa.String, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False, default=0),
+    sa.Column("next_at", sa.Float, nullable=False),
+    sa.Column("answer", sa.String),
+    sa.Column("provenance", sa.JSON),
+    sa.Column("answered_at", sa.Float, index=True),
+    sa.Column("reason", sa.String, nullable=False, default=""),
+    sa.Column("carried_by", sa.Integer),
+)
+"""Questions on the film of a draft; open until `answered_at`, whether answered or given up.
+
+`carried_by` is the generation whose report carries the answer."""
+
+feedback = sa.Table(
+    "feedback",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("study_uid", sa.String, nullable=False, index=True),
+    sa.Column("generation", sa.Integer, nullable=False),
+    sa.Column("verdict", sa.String, nullable=False),
+    sa.Column("reasons", sa.JSON, nullable=False),
+    sa.Column("findings", sa.JSON),
+    sa.Column("impression", sa.JSON),
+    sa.Column("answers_indication", sa.Integer),
+    sa.Column("saves_time", sa.Integer),
+    sa.Column("seconds", sa.Float),
+    sa.Column("note", sa.String, nullable=False, default=""),
+    sa.Column("by", sa.String, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
+)
+"""What readers made of a draft; findings and impression where they wrote their own."""
+
+revision = sa.Table(
+    "revision",
+    metadata,
+    sa.Column("study_uid", sa.String, primary_key=True),
+    sa.Column("generation", sa.Integer, primary_key=True),
+    sa.Column("base", sa.Integer, nullable=False),
+    sa.Column("findings", sa.JSON),
+    sa.Column("impression", sa.JSON),
+    sa.Column("answers", sa.JSON),
+)
+"""Generations that are built from the draft of an earlier one, `base`, without the model."""
+
+access = sa.Table(
+    "access",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("kind", sa.String, nullable=False),
+    sa.Column("user", sa.String, nullable=False),
+    sa.Column("address", sa.String, nullable=False),
+    sa.Column("study_uid", sa.String),
+)
+"""Who came to the review page, and what they did there; the audit trail reads it."""

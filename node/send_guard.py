@@ -12,7 +12,6 @@ from typing import Final
 from pydicom.dataset import Dataset
 
 from node.heatmap import missing_heatmap_marks
-from node.outputs import BASIC_TEXT, COUNTERFACTUAL, FINDINGS, HEATMAP, REPORT, SYNTHETIC
 from node.sc import missing_marks
 from node.sop_classes import ENCAPSULATED_PDF, SR_CLASSES
 
@@ -53,12 +52,12 @@ def _missing(marks: dict[str, bool]) -> tuple[str, ...]:
 
 
 GUARDS: Final[dict[str, _Guard]] = {
-    REPORT: _of_report,
-    BASIC_TEXT: _of_report,
-    FINDINGS: _of_report,
+    "report": _of_report,
+    "basic_text": _of_report,
+    "findings": _of_report,
     "pdf": _of_document,
-    HEATMAP: missing_heatmap_marks,
-    SYNTHETIC: missing_marks,
-    COUNTERFACTUAL: missing_marks,
+    "heatmap": missing_heatmap_marks,
+    "synthetic": missing_marks,
+    "counterfactual": missing_marks,
 }
-"""For each kind what an object of it lacks."""
+"""For each kind what an object of it lacks; `node.makers` and `node.fallback` make no other."""

@@ -32,6 +32,8 @@ class Words:
     remarks: Sequence[str] = ()
     indication: Sequence[str] = ()
     comparison: Sequence[str] = ()
+    addendum: Sequence[str] = ()
+    """What people added; `node.sr_review` writes it into the report, with its own warning."""
 
 
 def words_of(

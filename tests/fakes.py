@@ -13,7 +13,15 @@ from engine.assessment import Assessment, Bands, assess
 from engine.errors import EngineError
 from engine.findings import FINDINGS
 from engine.pixels import Transform, render
-from engine.results import DraftReport, Drawing, Evidence, Image, Inspection, Provenance
+from engine.results import (
+    Answer,
+    DraftReport,
+    Drawing,
+    Evidence,
+    Image,
+    Inspection,
+    Provenance,
+)
 
 
 class FakeEngine:
@@ -46,6 +54,12 @@ class FakeEngine:
         impression = "No acute finding."
         text = f"{finding} {impression}"
         return DraftReport((finding,), (impression,), text, self._provenance(None))
+
+    def ask(self, image: Image, question: str) -> Answer:
+        if self.fails:
+            raise EngineError("the fake model was told to fail")
+        text = f"The mean of the film is {float(image.mean()):.3f}."
+        return Answer(question, text, self._provenance(None))
 
     def draw(self, text: str, *, seed: int) -> Drawing:
         ramp = np.linspace(-1, 1, 256, dtype=np.float32)

@@ -108,7 +108,8 @@ def test_the_container_takes_neither_history_nor_environments() -> None:
 _SERVE = """
 import pathlib, sys
 from node import logs
-from node.app import Node, run_until_signalled
+from node.app import Node
+from node.running import run_until_signalled
 from node.config_file import load_settings
 from tests.fakes import FakeEngine
 logs.set_up("info")

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from engine.results import DraftReport, Image
 from node import logs
-from node.app import Node, run_until_signalled
+from node.app import Node
 from node.config_file import load_settings
+from node.running import run_until_signalled
 from tests.fakes import FakeEngine
 
 _REPORT_S = float(os.environ.get("CXR_STAND_IN_S", "0.2"))

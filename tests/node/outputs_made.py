@@ -24,10 +24,12 @@ from node.drafted import Film
 from node.heatmap import build_heatmap
 from node.outputs import OutputIdentity
 from node.pdf import build_pdf
+from node.records import Review
 from node.sc import build_synthetic_sc
 from node.sr_document import Basis
 from node.sr_findings import build_findings_sr
 from node.sr_narrative import Words, build_draft_sr, words_of
+from node.sr_review import add_review
 from tests.films import phantom
 
 PROVENANCE = Provenance("demo", "0.1.0", "ab" * 32, "1", "onnx_cpu", None, 812.5)
@@ -125,6 +127,13 @@ def heatmap(source: Dataset | None = None) -> Dataset:
     own = identity(study_instance_uid=str(source.StudyInstanceUID))
     ds = build_heatmap(film, assessments(), evidence, PROVENANCE, own, HeatmapSettings())
     assert ds is not None
+    return ds
+
+
+def reviewed_sr(source: Dataset | None = None, **changes: Any) -> Dataset:
+    """Return a draft that a person edited and asked about."""
+    ds = draft_sr(source, **changes)
+    add_review(ds, Review(True, (("Is it large?", "The heart is enlarged."), ("Why?", ""))))
     return ds
 
 

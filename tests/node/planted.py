@@ -93,8 +93,9 @@ def main(config: str) -> None:
     """Run a node whose pipeline and threads break over planted values."""
     import node.makers
     from node import logs
-    from node.app import Node, run_until_signalled
+    from node.app import Node
     from node.config_file import load_settings
+    from node.running import run_until_signalled
     from node.sr_document import Basis
     from tests.fakes import FakeEngine
 

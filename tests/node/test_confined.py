@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image as PilImage
 from pydicom import dcmread
 
 from engine.errors import PixelError
@@ -46,6 +48,16 @@ def test_a_film_comes_back_as_it_would_in_this_process(
     image = renderer.render(film, TRANSFORM)
     assert image.dtype == np.float32
     assert np.array_equal(image, render(dcmread(film), TRANSFORM))
+
+
+def test_a_film_for_people_is_a_png_of_square_pixels(
+    renderer: ConfinedRenderer, tmp_path: Path
+) -> None:
+    path = tmp_path / "film.dcm"
+    phantom("oblong", size=300, PixelAspectRatio=[2, 1]).save_as(path, enforce_file_format=True)
+    png = PilImage.open(BytesIO(renderer.display(path, 200)))
+    assert (png.format, png.mode, png.size) == ("PNG", "L", (100, 200))
+    assert np.ptp(np.asarray(png)) > 200
 
 
 def test_a_film_that_cannot_be_decoded_says_why(renderer: ConfinedRenderer, tmp_path: Path) -> None:

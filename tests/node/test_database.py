@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from node.config import NodeSettings
 from node.database import DatabaseClock, ledger_url, open_ledger, sqlite_url
 from node.errors import LedgerError
-from node.schema import meta
+from node.schema import access, feedback, meta, question, revision
 from node.transactions import writing
 from tests.postgres import Postgres
 
@@ -47,6 +47,19 @@ def test_a_database_that_is_not_there_is_one_clear_error() -> None:
     with pytest.raises(LedgerError, match="cannot be opened") as caught:
         open_ledger(ledger_url(_node(url="postgresql://cxr@127.0.0.1:1/cxr")))
     assert "PostgreSQL" in caught.value.hint
+
+
+def test_a_ledger_from_before_there_were_reviews_opens_with_their_tables(url: sa.URL) -> None:
+    engine = open_ledger(url)
+    with writing(engine) as connection:
+        for table in (question, feedback, revision, access):
+            table.drop(connection)
+    engine.dispose()
+    again = open_ledger(url)
+    assert {"question", "feedback", "revision", "access"} <= set(
+        sa.inspect(again).get_table_names()
+    )
+    again.dispose()
 
 
 def test_one_writer_waits_for_the_other_and_a_reader_for_nobody(url: sa.URL) -> None:

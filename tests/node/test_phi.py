@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -20,6 +21,7 @@ from pynetdicom import AE
 from tests.films import CR
 from tests.node.conftest import Pacs, free_port, wait_for
 from tests.node.planted import BIRTH, MARKER, films, plant, traces
+from tests.node.web_client import NAME, TOKEN, Client
 from tests.receivers import rude
 
 ROOT = Path(__file__).parents[2]
@@ -33,9 +35,12 @@ class _Run:
     def __init__(self, folder: Path, pacs_port: int, gossip_port: int) -> None:
         self.folder = folder
         self.starts = 0
-        self.port = free_port()
+        self.port, self.web_port = free_port(), free_port()
+        tokens = folder / "tokens"
         for name in ("work", "temporary", "home"):
             (folder / name).mkdir(parents=True)
+        tokens.write_text(f"{NAME} {TOKEN}")
+        tokens.chmod(0o600)
         node = {
             "port": self.port,
             "bind": "127.0.0.1",
@@ -43,6 +48,7 @@ class _Run:
             "study": {"quiet_s": 0.2, "hard_cap_s": 30},
             "work": {"sweep_s": 0.05},
             "log_level": "debug",
+            "web": {"enabled": True, "port": self.web_port, "token_file": str(tokens)},
         }
         peer = {"ae_title": "PACS", "host": "127.0.0.1", "port": pacs_port, "send": ["report"]}
         peer["priors"] = True
@@ -141,6 +147,28 @@ def gossip_port() -> Iterator[int]:
         yield port
 
 
+def _review(run: _Run) -> None:
+    """Look at every study as a reader does, and write a planted name into every form."""
+    client = Client(run.web_port)
+    client.log_in(MARKER)
+    client.log_in()
+    listed = client.get("/")
+    assert MARKER in listed.text
+    for place in sorted(set(re.findall("/studies/[0-9a-f]+", listed.text))):
+        shown = client.get(place)
+        client.get(f"{place}/film.png")
+        client.get(f"{place}?generation={MARKER}")
+        client.get(f"{place}/{MARKER}")
+        client.get(f"/studies/{MARKER}?x={MARKER}")
+        words = {"csrf": shown.field("csrf"), "generation": 1, "note": MARKER}
+        client.post(f"{place}/questions", question=f"{MARKER}?", **words)
+        client.post(f"{place}/feedback", verdict="reject", **words)
+        client.post(f"{place}/feedback", verdict="reject", reason="style", **words)
+        client.post(f"{place}/feedback", verdict=MARKER, csrf=MARKER)
+        client.call("GET", f"{place}/questions?wait_s=2")
+    client.ask("GET", f"/{MARKER}", Authorization=f"Bearer {MARKER}", Cookie=MARKER)
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_no_planted_value_is_anywhere_but_in_the_stores(
     tmp_path: Path, pacs: Pacs, gossip_port: int
@@ -153,6 +181,7 @@ def test_no_planted_value_is_anywhere_but_in_the_stores(
         wait_for(lambda: b"crash where=crashing" in run.log())
         for channel in (b"stow", b"hl7", b"fhir"):
             wait_for(lambda channel=channel: b"destination=" + channel in run.log(), 30)
+        _review(run)
         process.send_signal(signal.SIGSEGV)
         process.wait(30)
     pacs.stop()
@@ -161,9 +190,16 @@ def test_no_planted_value_is_anywhere_but_in_the_stores(
         assert process.wait(60) == 0
     printed = {
         " ".join(words): run.call(*words)
-        for words in (("status", "--json"), ("status",), ("audit",), ("echo", "pacs"))
+        for words in (
+            ("status", "--json"),
+            ("status",),
+            ("audit",),
+            ("echo", "pacs"),
+            ("feedback", "export"),
+        )
     }
     assert b"rejections" in printed["status --json"]
+    assert b'"verdict": "reject"' in printed["feedback export"]
     for words, text in printed.items():
         if words.startswith("status"):
             # a title that is one plain word is shown: it is what the peer would be known by
@@ -180,6 +216,9 @@ def test_no_planted_value_is_anywhere_but_in_the_stores(
         b"instance.refused",
         b"association.refused",
         b"study.skipped",
+        b"web.viewed",
+        b"web.asked",
+        b"question.answered",
     ):
         assert expected in events, expected
 

@@ -334,7 +334,8 @@ def test_sighup_reloads_without_a_restart(
     script.write_text(
         "import os, pathlib, sys\n"
         "from node import logs\n"
-        "from node.app import Node, run_until_signalled\n"
+        "from node.app import Node\n"
+        "from node.running import run_until_signalled\n"
         "from node.config_file import load_settings\n"
         "from tests.fakes import FakeEngine\n"
         "logs.set_up('info', sys.stdout)\n"

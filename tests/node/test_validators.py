@@ -20,7 +20,15 @@ from node.intake import is_uid
 from node.sr_items import image
 from node.sr_narrative import as_basic_text
 from tests.films import SHARED, Film, dicom, films, needs_films, phantom, uid
-from tests.node.outputs_made import draft_sr, findings_sr, heatmap, identity, pdf, synthetic_sc
+from tests.node.outputs_made import (
+    draft_sr,
+    findings_sr,
+    heatmap,
+    identity,
+    pdf,
+    reviewed_sr,
+    synthetic_sc,
+)
 
 DCIODVFY = shutil.which("dciodvfy", path=str(Path(sys.executable).parent))
 DSR2XML = shutil.which("dsr2xml")
@@ -66,6 +74,7 @@ def all_outputs(source: Dataset) -> list[Dataset]:
     return [
         draft_sr(source, identity=own),
         draft_sr(source, identity=later),
+        reviewed_sr(source, identity=later),
         draft_sr(
             source,
             identity=own,

@@ -1,0 +1,139 @@
+"""The step that answers questions: the film of the draft, the model, an answer with provenance."""
+
+from __future__ import annotations
+
+import logging
+
+from engine.errors import CxrError
+from engine.pixels import Transform
+from engine.results import Image
+from node.clock import Clock
+from node.config import WorkSettings
+from node.errors import DraftRefused
+from node.ledger import Ledger
+from node.logs import get_logger, say
+from node.ports import Drafter, Renderer
+from node.questions import Question, Questions
+from node.redact import key
+from node.reviews import NoSuccessor, Reviews
+from node.spool import Spool
+
+_LOG = get_logger("questions")
+_RETRY_S = 2.0
+
+
+class Films:
+    """The films that drafts were made from, rendered for the model."""
+
+    def __init__(self, reviews: Reviews, ledger: Ledger, spool: Spool, renderer: Renderer) -> None:
+        self._reviews = reviews
+        self._ledger = ledger
+        self._spool = spool
+        self._renderer = renderer
+
+    def render(self, study_uid: str, generation: int, transform: Transform) -> tuple[str, Image]:
+        """Return the SOP Instance UID of a draft's film, and its image.
+
+        Raises
+        ------
+        DraftRefused
+            The film is not here any more.
+        PixelError, StorageError
+            It cannot be read.
+        """
+        content = self._reviews.content(study_uid, generation)
+        instances = self._ledger.instances(study_uid, generation)
+        paths = {one.sop_instance_uid: one.path for one in instances}
+        if content is None or content["source"] not in paths:
+            raise DraftRefused("the film has been removed")
+        source = str(content["source"])
+        return source, self._renderer.render(self._spool.path(paths[source]), transform)
+
+
+class Answerer:
+    """Answers what is due, one question at a time.
+
+    Parameters
+    ----------
+    carries
+        Whether answers go into a successor of the draft by themselves.
+    """
+
+    def __init__(
+        self,
+        engine: Drafter,
+        films: Films,
+        reviews: Reviews,
+        questions: Questions,
+        clock: Clock,
+        work: WorkSettings,
+        *,
+        carries: bool,
+    ) -> None:
+        self._engine = engine
+        self._films = films
+        self._reviews = reviews
+        self._questions = questions
+        self._clock = clock
+        self._work = work
+        self._carries = carries
+
+    def step(self) -> bool:
+        """Answer the question that has waited longest, or carry answers into a draft."""
+        lease_s = self._work.draft_timeout_s
+        claimed = self._questions.claim(self._clock.now(), lease_s=lease_s)
+        if claimed is None:
+            return self._carries and self._carry()
+        if claimed.attempts > self._work.max_attempts:
+            reason = f"given up after {self._work.max_attempts} attempts that did not end"
+            self._give_up(claimed, reason)
+            return True
+        try:
+            self._answer(claimed)
+        except CxrError as error:
+            self._fail(claimed, str(error))
+        return True
+
+    def _answer(self, claimed: Question) -> None:
+        """Put the question to the model, about the film that the draft was made from."""
+        place = claimed.study_uid, claimed.generation
+        source, image = self._films.render(*place, self._engine.transform)
+        answer = self._engine.ask(image, claimed.text)
+        provenance = answer.provenance.as_json() | {"source": source}
+        kept = self._questions.answer(claimed, answer.text, provenance, self._clock.now())
+        self._say(claimed, "question.answered" if kept else "question.claim_lost")
+
+    def _fail(self, claimed: Question, reason: str) -> None:
+        """End a question, or leave it for later where another attempt may bring more."""
+        now = self._clock.now()
+        if claimed.attempts < self._work.max_attempts:
+            self._questions.postpone(claimed, reason, now + _RETRY_S * 2**claimed.attempts)
+        else:
+            self._give_up(claimed, reason)
+
+    def _give_up(self, claimed: Question, reason: str) -> None:
+        self._questions.give_up(claimed, reason, self._clock.now())
+        self._say(claimed, "question.failed", level=logging.WARNING, reason=reason)
+
+    def _carry(self) -> bool:
+        """Start successors that carry answers; those with a draft on its way come later."""
+        started = [self._start(study_uid) for study_uid in self._reviews.uncarried()]
+        return any(started)
+
+    def _start(self, study_uid: str) -> bool:
+        try:
+            self._reviews.add_answers(study_uid, self._clock.now())
+        except NoSuccessor:
+            return False
+        return True
+
+    def _say(
+        self,
+        claimed: Question,
+        event: str,
+        *,
+        level: int = logging.INFO,
+        reason: str | None = None,
+    ) -> None:
+        study = key(claimed.study_uid)
+        say(_LOG, event, level=level, study=study, question=claimed.id, reason=reason)

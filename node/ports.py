@@ -1,0 +1,78 @@
+"""What the drafting asks of others: a model, a decoder, a search, and what people wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from pydicom.dataset import Dataset
+
+from engine.assessment import Assessment, Bands
+from engine.pixels import Transform
+from engine.results import Answer, DraftReport, Drawing, Evidence, Image, Inspection
+from node.records import Claim, PriorAnswer
+from node.revisions import Revision
+
+
+class Drafter(Protocol):
+    """What the pipeline asks of a model; `engine.pipeline.Engine` is one."""
+
+    @property
+    def name(self) -> str:
+        """Name of the model."""
+
+    @property
+    def version(self) -> str:
+        """Version of the model."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the bundle."""
+
+    @property
+    def device_uid(self) -> str:
+        """UID of this model as an observing device."""
+
+    @property
+    def transform(self) -> Transform:
+        """How a film becomes an image."""
+
+    def inspect(self, image: Image) -> Inspection:
+        """Tell whether a film may be drafted from."""
+
+    def report(self, image: Image) -> DraftReport:
+        """Draft a report."""
+
+    def ask(self, image: Image, question: str) -> Answer:
+        """Answer a question on a film."""
+
+    def draw(self, text: str, *, seed: int) -> Drawing:
+        """Draw a synthetic film."""
+
+    def assess(self, image: Image, text: str, bands: Bands) -> tuple[Assessment, ...]:
+        """Tell what the classifier sees of each finding beside what a draft says."""
+
+    def evidence(self, image: Image) -> Mapping[str, Evidence]:
+        """Tell where each finding's evidence lies; empty where the model cannot."""
+
+
+class Renderer(Protocol):
+    """What decodes pixels; `node.confined.ConfinedRenderer` is one."""
+
+    def render(self, path: Path, transform: Transform) -> Image:
+        """Render a stored film."""
+
+
+class PriorSearch(Protocol):
+    """What looks for an earlier film; `node.priors.Priors` is one."""
+
+    def look(self, claim: Claim, source: Dataset) -> PriorAnswer:
+        """Return what there is at peers, within a budget of time."""
+
+
+class Revisions(Protocol):
+    """What knows which generations are built from words that are there already."""
+
+    def revision(self, study_uid: str, generation: int) -> Revision | None:
+        """Return those words; None where the model drafts."""

@@ -1,0 +1,104 @@
+"""The application: its routes, and what it answers where something is refused.
+
+Every POST but the login goes through a check of its form's word; the gate (`node.web.gate`)
+stands around all of it. Pages for administrators and accounts are further routes here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from http import HTTPStatus
+from pathlib import Path
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
+
+from engine.errors import CxrError, PixelError
+from node.errors import StorageError, UnknownName
+from node.feedback import FeedbackRefused
+from node.questions import QuestionRefused
+from node.reviews import NoSuccessor
+from node.web.admission import Admission
+from node.web.asking import Asking
+from node.web.entrance import Entrance
+from node.web.gate import LOGIN, STATIC, Gate
+from node.web.pages import Pages
+from node.web.parts import Parts, posting, wants_json
+from node.web.review import Review
+from node.web.security import Sessions
+
+_STATUS: Final[dict[type[CxrError], HTTPStatus]] = {
+    UnknownName: HTTPStatus.NOT_FOUND,
+    QuestionRefused: HTTPStatus.UNPROCESSABLE_ENTITY,
+    FeedbackRefused: HTTPStatus.UNPROCESSABLE_ENTITY,
+    PixelError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    NoSuccessor: HTTPStatus.CONFLICT,
+    StorageError: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+"""What each refusal is in HTTP; whatever else breaks is a 500 without a word about why."""
+
+
+def make_app(parts: Parts, admission: Admission, sessions: Sessions, *, secure: bool) -> ASGIApp:
+    """Return the application with its gate."""
+    entrance = Entrance(parts.pages, admission, sessions, parts.visits, secure=secure)
+    handlers = {kind: _refusing(parts.pages, status) for kind, status in _STATUS.items()}
+    app = Starlette(
+        routes=[
+            Route(LOGIN, entrance.show, methods=["GET"]),
+            Route(LOGIN, entrance.log_in, methods=["POST"]),
+            Route("/logout", posting(entrance.log_out), methods=["POST"]),
+            Mount(STATIC, StaticFiles(directory=Path(__file__).with_name("static"))),
+            *_review_routes(Review(parts), Asking(parts)),
+        ],
+        exception_handlers={HTTPException: _failing(parts.pages), **handlers},
+    )
+    return Gate(app, admission, sessions)
+
+
+def _review_routes(review: Review, asking: Asking) -> list[Route]:
+    study = "/studies/{study}"
+    return [
+        Route("/", review.index, methods=["GET"]),
+        Route(study, review.show, methods=["GET"]),
+        Route(f"{study}/film.png", review.film, methods=["GET"]),
+        Route(f"{study}/synthetic.png", review.synthetic, methods=["GET"]),
+        Route(f"{study}/feedback", posting(review.judge), methods=["POST"]),
+        Route(f"{study}/answers", posting(review.carry), methods=["POST"]),
+        Route(f"{study}/questions", asking.all, methods=["GET"]),
+        Route(f"{study}/questions", asking.ask, methods=["POST"]),
+        Route(f"{study}/questions/{{number:int}}", asking.show, methods=["GET"]),
+    ]
+
+
+def _refusing(pages: Pages, status: HTTPStatus) -> Callable[[Request, Exception], Response]:
+    """Return what answers one kind of our errors."""
+
+    def refuse(request: Request, error: Exception) -> Response:
+        hint = error.hint if isinstance(error, CxrError) else ""
+        return _answer(pages, request, status, str(error), hint)
+
+    return refuse
+
+
+def _failing(pages: Pages) -> Callable[[Request, Exception], Response]:
+    """Return what answers where a request itself is wrong."""
+
+    def fail(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        answer = _answer(pages, request, error.status_code, error.detail, "")
+        answer.headers.update(error.headers or {})
+        return answer
+
+    return fail
+
+
+def _answer(pages: Pages, request: Request, status: int, reason: str, hint: str) -> Response:
+    if wants_json(request):
+        return JSONResponse({"reason": reason, "hint": hint}, status)
+    return pages.page(request, "error.html", status=status, reason=reason, hint=hint)

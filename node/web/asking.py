@@ -1,0 +1,111 @@
+"""Questions on a study: asked by people on its page and by programs through the API."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from http import HTTPStatus
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+
+from node.questions import Question
+from node.redact import key
+from node.web.forms import Form, check_intent, first, read_form
+from node.web.gate import visitor_of
+from node.web.parts import Parts, wants_json
+
+_MAX_WAIT_S = 60.0
+_LOOK_S = 0.1
+
+
+class Asking:
+    """Takes questions and shows what became of them."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def ask(self, request: Request) -> Response:
+        """Take a question: 202 and where to look, or 200 where `wait_s` was long enough."""
+        form = await read_form(request)
+        check_intent(request, form, visitor_of(request))
+        asked = await run_in_threadpool(self._ask, request, form)
+        place = f"/studies/{key(asked.study_uid)}/questions/{asked.id}"
+        if not wants_json(request):
+            return RedirectResponse(place, HTTPStatus.SEE_OTHER)
+        now = await self._wait(asked, request)
+        status = HTTPStatus.ACCEPTED if now.state == "waiting" else HTTPStatus.OK
+        return JSONResponse(as_json(now), status, headers={"Location": place})
+
+    def _ask(self, request: Request, form: Form) -> Question:
+        parts, visitor = self._parts, visitor_of(request)
+        study_uid = parts.shelf.find(request.path_params["study"])
+        asked = parts.questions.ask(
+            study_uid, first(form, "question"), by=visitor.name, now=parts.clock.now()
+        )
+        parts.note(request, "asked", study_uid)
+        parts.kick()
+        return asked
+
+    def all(self, request: Request) -> Response:
+        """Return every question of a study."""
+        study_uid = self._parts.shelf.find(request.path_params["study"])
+        self._parts.note(request, "viewed", study_uid)
+        return JSONResponse([as_json(one) for one in self._parts.questions.of_study(study_uid)])
+
+    async def show(self, request: Request) -> Response:
+        """Return one question; its page looks again until it is answered, then goes back."""
+        study_uid = await run_in_threadpool(self._parts.shelf.find, request.path_params["study"])
+        found = await run_in_threadpool(self._find, study_uid, request.path_params["number"])
+        await run_in_threadpool(self._parts.note, request, "viewed", study_uid)
+        if wants_json(request):
+            return JSONResponse(as_json(await self._wait(found, request)))
+        if found.state != "waiting":
+            place = f"/studies/{key(found.study_uid)}#questions"
+            return RedirectResponse(place, HTTPStatus.SEE_OTHER)
+        return self._parts.pages.page(
+            request, "question.html", asked=found, study=key(found.study_uid)
+        )
+
+    def _find(self, study_uid: str, number: int) -> Question:
+        found = self._parts.questions.find(study_uid, number)
+        if found is None:
+            raise HTTPException(HTTPStatus.NOT_FOUND, "the study has no such question")
+        return found
+
+    async def _wait(self, asked: Question, request: Request) -> Question:
+        """Return a question once it is answered, or as it is after `wait_s` seconds."""
+        until = time.monotonic() + _wait_s(request)
+        while asked.state == "waiting" and time.monotonic() < until:
+            await asyncio.sleep(_LOOK_S)
+            asked = await run_in_threadpool(self._find, asked.study_uid, asked.id)
+        return asked
+
+
+def as_json(asked: Question) -> dict[str, Any]:
+    """Return a question as the API shows it."""
+    return {
+        "id": asked.id,
+        "study": key(asked.study_uid),
+        "generation": asked.generation,
+        "state": asked.state,
+        "question": asked.text,
+        "asked_by": asked.asked_by,
+        "asked_at": asked.asked_at,
+        "answer": asked.answer,
+        "answered_at": asked.answered_at,
+        "reason": asked.reason,
+        "provenance": asked.provenance,
+        "status": "AI answer, not verified",
+    }
+
+
+def _wait_s(request: Request) -> float:
+    try:
+        wait_s = float(request.query_params.get("wait_s", "0"))
+    except ValueError:
+        return 0.0
+    return min(wait_s, _MAX_WAIT_S) if wait_s > 0 else 0.0

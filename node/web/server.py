@@ -1,0 +1,151 @@
+"""The web server of a node: assembled, listening, and stopped with the node."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+from functools import partial
+
+import uvicorn
+from sqlalchemy.engine import Engine
+
+from node.clock import Clock
+from node.config import NodeSettings
+from node.confined import ConfinedRenderer
+from node.errors import NodeError
+from node.journal import Journal
+from node.keys import read_password
+from node.logs import get_logger, say
+from node.questions import Questions
+from node.reviews import Reviews
+from node.spool import Spool
+from node.tls import strict_context
+from node.web.admission import Admission
+from node.web.app import make_app
+from node.web.pages import Pages
+from node.web.parts import Parts
+from node.web.security import Doorkeeper, Sessions, Tokens
+from node.web.shelf import Shelf
+from node.web.visits import Visits
+
+_LOG = get_logger("web")
+_MAX_SIDE = 1024
+_MAX_CONNECTIONS = 64
+_BACKLOG = 128
+_STOP_TIMEOUT_S = 5
+
+
+class WebPortTaken(NodeError):
+    """The review page cannot listen on its port."""
+
+    default_hint = "set node.web.port to one that is free"
+
+
+def open_web(
+    settings: NodeSettings, engine: Engine, spool: Spool, clock: Clock, kick: Callable[[], None]
+) -> WebServer | None:
+    """Return the web server of a node, None where it is switched off."""
+    return WebServer(settings, engine, spool, clock, kick) if settings.web.enabled else None
+
+
+class WebServer:
+    """Serves the review page from a thread of its own.
+
+    Parameters
+    ----------
+    settings
+        The `node:` section; its `web` is enabled.
+    kick
+        Makes the node look for work now.
+
+    Raises
+    ------
+    TokenFileUnfit
+        Nobody could get in, or everybody.
+    """
+
+    def __init__(
+        self,
+        settings: NodeSettings,
+        engine: Engine,
+        spool: Spool,
+        clock: Clock,
+        kick: Callable[[], None],
+    ) -> None:
+        web = settings.web
+        assert web.token_file is not None
+        self._settings = settings
+        # a process apart from those that draft: a page never holds a draft up
+        self._renderer = ConfinedRenderer(settings.work.model_copy(update={"num_workers": 1}))
+        visits, sessions = Visits(engine, clock), Sessions(clock, web.session_s)
+        doorkeeper = Doorkeeper(clock, max_failures=web.max_failures, lockout_s=web.lockout_s)
+        parts = Parts(
+            Shelf(engine, Journal(engine), spool),
+            Questions(engine),
+            Reviews(engine),
+            visits,
+            clock,
+            partial(self._renderer.display, max_side=_MAX_SIDE),
+            kick,
+            Pages(),
+        )
+        admission = Admission(Tokens(web.token_file), doorkeeper, visits)
+        app = make_app(parts, admission, sessions, secure=web.tls)
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                loop="asyncio",
+                http="h11",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                limit_concurrency=_MAX_CONNECTIONS,
+                timeout_graceful_shutdown=_STOP_TIMEOUT_S,
+                ssl_context_factory=self._context if web.tls else None,
+            )
+        )
+        self._thread: threading.Thread | None = None
+
+    def _context(self, _config: object, _default: object) -> ssl.SSLContext:
+        """Return a context of the node's own profile; people show a token, not a certificate."""
+        tls = self._settings.tls
+        assert tls.certificate is not None
+        context = strict_context(ssl.PROTOCOL_TLS_SERVER)
+        password = read_password(tls.key_password_file)
+        context.load_cert_chain(tls.certificate, tls.key, password or b"")
+        return context
+
+    def start(self) -> None:
+        """Listen.
+
+        Raises
+        ------
+        WebPortTaken
+            The port cannot be bound.
+        """
+        web = self._settings.web
+        try:
+            family = socket.AF_INET6 if ":" in web.bind else socket.AF_INET
+            listener = socket.create_server((web.bind, web.port), family=family, backlog=_BACKLOG)
+        except OSError as error:
+            raise WebPortTaken(
+                f"cannot listen on {web.bind}:{web.port}: {error.strerror}"
+            ) from error
+        self._thread = threading.Thread(
+            target=self._server.run, args=([listener],), name="web", daemon=True
+        )
+        self._thread.start()
+        say(_LOG, "web.started", address=web.bind, port=web.port, tls=web.tls)
+
+    def stop(self) -> None:
+        """Let requests under way end, then close."""
+        self._server.should_exit = True
+        if self._thread is not None:
+            self._thread.join(2 * _STOP_TIMEOUT_S)
+            self._thread = None
+        self._renderer.stop()
