@@ -44,7 +44,7 @@ class _Sheet(FPDF):
         self.set_fallback_fonts([name for name in font_files() if name != TEXT])
         self.set_text_shaping(use_shaping_engine=True)
         self.set_margins(_MARGIN_MM, _MARGIN_MM)
-        self.set_auto_page_break(auto=True, margin=_MARGIN_MM + 8)
+        self.set_auto_page_break(auto=True, margin=_MARGIN_MM + 12)
         # all that differs from one run to the next: the same draft is the same bytes
         self.set_creation_date(page.made_at)
         self.set_producer(f"{MODEL_NAME} {IMPLEMENTATION_VERSION_NAME}")
@@ -59,7 +59,7 @@ class _Sheet(FPDF):
 
     def footer(self) -> None:
         """Print the banner again, and which page this is."""
-        self.set_y(-20)
+        self.set_y(-24)
         self.banner()
         self.set_font(TEXT, size=7)
         self.set_text_color(90)
@@ -67,11 +67,17 @@ class _Sheet(FPDF):
 
     def banner(self) -> None:
         """Print the warning over the whole width."""
-        self.set_font(TEXT, size=10)
+        self.set_font(TEXT, size=9)
         self.set_fill_color(*_RED)
         self.set_text_color(255)
-        self.cell(
-            0, 8, self._page.banner, fill=True, align="C", new_x=XPos.LMARGIN, new_y=YPos.NEXT
+        self.multi_cell(
+            0,
+            _LINE_MM,
+            self._page.banner,
+            fill=True,
+            align="C",
+            new_x=XPos.LMARGIN,
+            new_y=YPos.NEXT,
         )
         self.set_text_color(0)
 

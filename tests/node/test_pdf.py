@@ -15,6 +15,7 @@ from node.pdf_fonts import PLACEHOLDER
 from node.send_guard import GUARDS, missing_in
 from node.sr_document import BANNER
 from node.sr_narrative import as_basic_text
+from node.sr_review import EDITED
 from tests.films import phantom
 from tests.node.outputs_made import (
     draft,
@@ -106,6 +107,13 @@ def test_any_letters_make_a_document(name: str, sentence: str) -> None:
     source.add_new("PatientName", "PN", name)
     (text, *_) = pages(pdf(source, draft=draft(findings=(sentence, "Heart size is normal."))))
     assert BANNER in text
+
+
+def test_a_page_that_a_person_edited_says_so_and_not_that_software_wrote_it() -> None:
+    (text,) = pages(pdf(addendum=(EDITED,)))
+    text = " ".join(text.split())
+    assert text.count(EDITED) == 3  # top, bottom, addendum
+    assert BANNER not in text
 
 
 def test_a_retry_is_the_same_bytes() -> None:
