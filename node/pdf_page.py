@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from fpdf import FPDF
-from fpdf.enums import XPos, YPos
+from fpdf.enums import MethodReturnValue, XPos, YPos
 
 from node.pdf_fonts import TEXT, drawable, font_files
 from node.uids import IMPLEMENTATION_VERSION_NAME, MODEL_NAME
@@ -70,15 +70,13 @@ class _Sheet(FPDF):
         self.set_font(TEXT, size=9)
         self.set_fill_color(*_RED)
         self.set_text_color(255)
-        self.multi_cell(
-            0,
-            _LINE_MM,
-            self._page.banner,
-            fill=True,
-            align="C",
-            new_x=XPos.LMARGIN,
-            new_y=YPos.NEXT,
-        )
+        text = self._page.banner
+        found = self.multi_cell(0, _LINE_MM, text, dry_run=True, output=MethodReturnValue.LINES)
+        lines = found if isinstance(found, list) else [text]
+        # one box for all lines: beyond the margin of the page fpdf fills the first alone
+        self.rect(self.l_margin, self.get_y(), self.epw, _LINE_MM * len(lines), style="F")
+        for line in lines:
+            self.cell(0, _LINE_MM, line, align="C", new_x=XPos.LMARGIN, new_y=YPos.NEXT)
         self.set_text_color(0)
 
     def line_of(self, text: str, size: float = 10) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pypdfium2
 import pytest
 from hypothesis import given, settings
@@ -114,6 +115,18 @@ def test_a_page_that_a_person_edited_says_so_and_not_that_software_wrote_it() ->
     text = " ".join(text.split())
     assert text.count(EDITED) == 3  # top, bottom, addendum
     assert BANNER not in text
+
+
+@pytest.mark.parametrize("addendum", [(), (EDITED,)])
+def test_the_banner_is_on_red_at_the_top_and_at_the_bottom(addendum: tuple[str, ...]) -> None:
+    document = pypdfium2.PdfDocument(pdf(addendum=addendum).EncapsulatedDocument)
+    page = document[0].render().to_numpy()[..., :3].astype(int)
+    document.close()
+    is_red = (np.ptp(page, axis=2) > 100).any(axis=1)
+    middle = len(is_red) // 2
+    top, bottom = int(is_red[:middle].sum()), int(is_red[middle:].sum())
+    assert abs(top - bottom) <= 1
+    assert top > (25 if addendum else 12), "one line, or two"
 
 
 def test_a_retry_is_the_same_bytes() -> None:
