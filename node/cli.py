@@ -17,7 +17,7 @@ from rich.table import Table
 from sqlalchemy.engine import Engine
 
 from engine.errors import CxrError
-from node import logs
+from node import cli_objects, logs
 from node.audit import trail_path
 from node.audit_chain import verify
 from node.audit_forward import unsent
@@ -29,7 +29,7 @@ from node.database import ledger_path, ledger_url, open_ledger
 from node.errors import ConfigInvalid, UnknownName
 from node.journal import Journal
 from node.ledger import Ledger
-from node.ports import Drafter
+from node.loading import load_engine
 from node.redact import looks_like_a_title, stranger, without_title
 from node.reviews import Reviews
 
@@ -87,12 +87,7 @@ def _parser(*, with_demo: bool) -> argparse.ArgumentParser:
         "feedback", parents=[common], help="export what readers made of drafts, for training"
     )
     feedback.add_argument("action", choices=["export"], help="print a JSON line for each")
-    conformance = verbs.add_parser(
-        "conformance", parents=[common], help="print the DICOM conformance statement (PS3.2)"
-    )
-    conformance.add_argument("--output", type=Path, help="file to write it to")
-    lint = verbs.add_parser("lint", help="tell what viewers would stumble over in a report")
-    lint.add_argument("files", metavar="FILE", nargs="+", type=Path)
+    cli_objects.add_verbs(verbs, common)
     demo = verbs.add_parser("demo", help="see the whole journey, with no configuration")
     if with_demo:
         from node.demo import add_arguments
@@ -121,20 +116,9 @@ def _run(options: argparse.Namespace) -> int:
     settings = _settings(options)
     logs.set_up(settings.node.log_level)
     logs.guard_crashes()
-    engine = _load_engine(settings) if "draft" in settings.node.roles else None
+    engine = load_engine(settings) if "draft" in settings.node.roles else None
     run_until_signalled(Node(settings, engine))
     return 0
-
-
-def _load_engine(settings: Settings) -> Drafter:
-    """Load the model."""
-    from engine.pipeline import Engine
-
-    return Engine.load(
-        settings.engine.bundle,
-        backend=settings.engine.backend,
-        num_threads=settings.engine.num_threads,
-    )
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -143,7 +127,7 @@ def _check(options: argparse.Namespace) -> int:
     logs.silence_libraries()
 
     def load_bundle() -> str:
-        engine = _load_engine(settings)
+        engine = load_engine(settings)
         return f"{engine.name} {engine.version} ({engine.digest[:12]})"
 
     checks = [Check("configuration", True, "valid"), *run_checks(settings, load_bundle)]
@@ -325,27 +309,6 @@ def _audit(options: argparse.Namespace) -> int:
     return 0
 
 
-def _conformance(options: argparse.Namespace) -> int:
-    """Print the conformance statement of the configuration in force."""
-    from node.conformance import conformance_statement
-
-    statement = conformance_statement(_settings(options))
-    if options.output is None:
-        print(statement, end="")
-    else:
-        options.output.write_text(statement, encoding="utf-8")
-    return 0
-
-
-def _lint(options: argparse.Namespace) -> int:
-    """Name the viewers' rules that reports break."""
-    from node.lint import broken_in
-
-    broken = [f"{path}: {rule}" for path in options.files for rule in broken_in(path)]
-    print(*broken, sep="\n", end="\n" if broken else "")
-    return 1 if broken else 0
-
-
 def _demo(options: argparse.Namespace) -> int:
     """Show the whole journey."""
     from node.demo import run_demo
@@ -362,8 +325,10 @@ _VERBS: dict[str, Verb] = {
     "migrate": _migrate,
     "audit": _audit,
     "feedback": _feedback,
-    "conformance": _conformance,
-    "lint": _lint,
+    "conformance": cli_objects.conformance,
+    "lint": cli_objects.lint,
+    "draw": cli_objects.draw,
+    "redraw": cli_objects.draw_again,
     "demo": _demo,
 }
 

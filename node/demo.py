@@ -12,8 +12,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 from pydicom.dataset import Dataset
+from pydicom.uid import (
+    ComprehensiveSRStorage,
+    EnhancedSRStorage,
+    SecondaryCaptureImageStorage,
+)
 from rich.console import Console
 from rich.markup import escape
 
@@ -31,12 +37,20 @@ from node.config import (
     StudySettings,
     WorkSettings,
 )
-from node.config_outputs import OutputSettings, SyntheticSettings
-from node.demo_files import write_drawing, write_film, write_picture, write_report
+from node.config_outputs import OutputKind, OutputSettings, SyntheticSettings
+from node.demo_files import (
+    write_document,
+    write_drawing,
+    write_film,
+    write_findings,
+    write_picture,
+    write_report,
+)
 from node.errors import SUCCESS, NodeError
 from node.phantom import film_from_drawing, film_from_file
 from node.ports import Drafter
 from node.sc import missing_marks
+from node.sop_classes import ENCAPSULATED_PDF
 from node.sr_text import status_of, walk
 from node.stand_in import AE_TITLE as PACS_AE_TITLE
 from node.stand_in import LOOPBACK, StandInPacs, free_port
@@ -49,6 +63,14 @@ SAFETY = (
 PROMPT = "The heart is enlarged. There is a small left pleural effusion. No pneumothorax."
 
 _NODE_AE_TITLE = "CXRDRAFT"
+SENT: Final[tuple[OutputKind, ...]] = ("report", "findings", "pdf", "synthetic")
+_RETURNED: Final = {
+    EnhancedSRStorage: "draft report",
+    ComprehensiveSRStorage: "findings for machines",
+    ENCAPSULATED_PDF: "document",
+    SecondaryCaptureImageStorage: "synthetic film",
+}
+"""What comes back, by its class, in the order of `Returned`."""
 _MAX_DRAWINGS = 12
 _TIMEOUT_S = 120.0
 _QUIET_S = 1.0
@@ -85,6 +107,8 @@ class Returned:
     """What came back to the stand-in PACS."""
 
     report: Dataset
+    findings: Dataset
+    document: Dataset
     synthetic: Dataset
 
 
@@ -148,7 +172,7 @@ def demo_settings(root: Path, pacs_port: int) -> Settings:
         ),
         peers={
             "stand-in-pacs": PeerSettings(
-                ae_title=PACS_AE_TITLE, host=LOOPBACK, port=pacs_port, send=("report", "synthetic")
+                ae_title=PACS_AE_TITLE, host=LOOPBACK, port=pacs_port, send=SENT
             )
         },
         outputs=OutputSettings(synthetic=SyntheticSettings(enabled=True)),
@@ -204,16 +228,16 @@ def _round_trip(film: Dataset, node: Node, pacs: StandInPacs, story: _Story) -> 
         raise DemoFailed(f"the node refused the film with status 0x{status:04X}")
     story.tell("film sent", f"{film.Modality} by C-STORE, answered 0x0000: it is safe on disk")
     deadline = time.perf_counter() + _TIMEOUT_S
-    by_modality: dict[str, Dataset] = {}
+    by_class: dict[str, Dataset] = {}
     with story.waiting("the node waits for more images, then drafts"):
-        while not {"SR", "OT"} <= set(by_modality):
+        while not _RETURNED.keys() <= by_class.keys():
             ds = _next(film, node, pacs, deadline)
-            by_modality[ds.Modality] = ds
+            by_class[ds.SOPClassUID] = ds
     _tell_timeline(film, node, story)
-    for modality, what in (("SR", "draft report returned"), ("OT", "synthetic film returned")):
-        ds = by_modality[modality]
-        story.tell(what, f"{ds.SOPClassUID.name}: {ds.SeriesDescription}")
-    return Returned(by_modality["SR"], by_modality["OT"])
+    for sop_class_uid, what in _RETURNED.items():
+        ds = by_class[sop_class_uid]
+        story.tell(f"{what} returned", f"{ds.SOPClassUID.name}: {ds.SeriesDescription}")
+    return Returned(*(by_class[uid] for uid in _RETURNED))
 
 
 def _next(film: Dataset, node: Node, pacs: StandInPacs, deadline: float) -> Dataset:
@@ -254,6 +278,8 @@ def _write(folder: Path, film: Dataset, returned: Returned, story: _Story) -> No
         folder.mkdir(parents=True, exist_ok=True)
         written = [
             *write_report(folder, returned.report),
+            *write_findings(folder, returned.findings),
+            write_document(folder, returned.document),
             *write_film(folder, film),
             *write_drawing(folder, returned.synthetic),
             write_picture(folder, film, returned.report),

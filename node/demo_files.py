@@ -27,6 +27,21 @@ def write_report(folder: Path, report: Dataset) -> tuple[Path, ...]:
     return dicom, html, text
 
 
+def write_findings(folder: Path, findings: Dataset) -> tuple[Path, ...]:
+    """Write the findings as DICOM and HTML."""
+    dicom, html = folder / "findings.dcm", folder / "findings.html"
+    findings.save_as(dicom, enforce_file_format=True)
+    html.write_text(as_html(findings), encoding="utf-8")
+    return dicom, html
+
+
+def write_document(folder: Path, document: Dataset) -> Path:
+    """Write the rendered pages."""
+    path = folder / "draft.pdf"
+    path.write_bytes(document.EncapsulatedDocument[: document.EncapsulatedDocumentLength])
+    return path
+
+
 def write_film(folder: Path, film: Dataset) -> tuple[Path, ...]:
     """Write the film as DICOM and PNG; a synthetic one gets its banner in the PNG."""
     dicom, png = folder / "film.dcm", folder / "film.png"

@@ -9,7 +9,12 @@ from types import TracebackType
 from typing import Self
 
 from pydicom.dataset import Dataset
-from pydicom.uid import EnhancedSRStorage, SecondaryCaptureImageStorage
+from pydicom.uid import (
+    ComprehensiveSRStorage,
+    EncapsulatedPDFStorage,
+    EnhancedSRStorage,
+    SecondaryCaptureImageStorage,
+)
 from pynetdicom import AE, evt
 from pynetdicom.events import Event
 from pynetdicom.presentation import build_context
@@ -19,6 +24,12 @@ from node.errors import SUCCESS, PeerError
 
 AE_TITLE = "DEMOPACS"
 LOOPBACK = "127.0.0.1"
+_TAKEN = (
+    EnhancedSRStorage,
+    ComprehensiveSRStorage,
+    EncapsulatedPDFStorage,
+    SecondaryCaptureImageStorage,
+)
 
 
 def free_port() -> int:
@@ -35,7 +46,7 @@ class StandInPacs:
         self.port = free_port()
         self.received: queue.Queue[Dataset] = queue.Queue()
         self._ae = AE(AE_TITLE)
-        for uid in (Verification, EnhancedSRStorage, SecondaryCaptureImageStorage):
+        for uid in (Verification, *_TAKEN):
             self._ae.add_supported_context(uid)
 
     def __enter__(self) -> Self:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from pydicom import dcmread
 
 from engine.pipeline import Engine
+from node.cli import main
 from node.config_outputs import SyntheticSettings
+from node.drawing import OtherModel, redraw
 from node.recipe import NoRecipe, read_recipe
+from node.sc import RESEARCH_NAME, missing_marks
+from tests.fakes import FakeEngine
 from tests.films import phantom
 from tests.node.outputs_made import draft_sr, identity, read_back, synthetic_sc
 
@@ -37,3 +42,26 @@ def test_a_film_of_sixteen_bits_uses_them():
     film = np.frombuffer(ds.PixelData, "<u2")
     assert ds.BitsStored == 16
     assert len(np.unique(film)) > 4096
+
+
+@pytest.mark.slow
+def test_a_film_is_drawn_on_request_and_again_by_the_command(tmp_path, capsys):
+    path, config = tmp_path / "film.dcm", tmp_path / "config.yaml"
+    config.write_text("{}")
+    verb = ["draw", "Large left pleural effusion.", "-c", str(config), "--seed", "3"]
+    assert main([*verb, "--output", str(path)]) == 0
+    film = dcmread(path)
+    assert missing_marks(film) == ()
+    assert str(film.PatientName) == RESEARCH_NAME
+    assert main(["redraw", "-c", str(config), str(path)]) == 0
+    assert "the identical film" in capsys.readouterr().out
+    pixels = bytearray(film.PixelData)
+    pixels[100_000] ^= 1
+    film.PixelData = bytes(pixels)
+    film.save_as(path, enforce_file_format=True)
+    assert main(["redraw", "-c", str(config), str(path)]) == 1
+
+
+def test_a_film_of_another_model_is_not_drawn_again():
+    with pytest.raises(OtherModel, match="drawn by bundle"):
+        redraw(FakeEngine(), synthetic_sc())

@@ -1,0 +1,101 @@
+"""The verbs of `cxr-node` that are about objects: what they are, and whether they are right.
+
+What builds objects is loaded by the verb that needs it: it would slow down every other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+
+from node.clock import SystemClock, as_datetime
+from node.config_file import load_settings
+from node.errors import NodeError
+from node.loading import load_engine
+from node.viewer_rules import broken_rules
+
+
+class NotReadable(NodeError):
+    """The file is no DICOM object that can be read."""
+
+    default_hint = "name an object as the node sends it"
+
+
+def add_verbs(verbs: Any, common: argparse.ArgumentParser) -> None:
+    """Add the verbs to the command line."""
+    statement = verbs.add_parser(
+        "conformance", parents=[common], help="print the DICOM conformance statement (PS3.2)"
+    )
+    statement.add_argument("--output", metavar="FILE", type=Path, help="write it to a file")
+    lint = verbs.add_parser("lint", help="tell what viewers would stumble over in reports")
+    lint.add_argument("files", metavar="FILE", nargs="+", type=Path)
+    draw = verbs.add_parser(
+        "draw", parents=[common], help="draw a synthetic film from a text, marked as such"
+    )
+    draw.add_argument("text", metavar="TEXT", help="a report of what it is to show")
+    draw.add_argument("--seed", type=int, default=0, help="the same seed draws the same film")
+    draw.add_argument("--output", metavar="FILE", type=Path, default=Path("synthetic.dcm"))
+    again = verbs.add_parser(
+        "redraw", parents=[common], help="draw a synthetic film again and compare the two"
+    )
+    again.add_argument("file", metavar="FILE", type=Path)
+
+
+def conformance(options: argparse.Namespace) -> int:
+    """Print the conformance statement of the configuration in force."""
+    from node.conformance import conformance_statement
+
+    statement = conformance_statement(load_settings(options.config, os.environ))
+    if options.output is None:
+        print(statement, end="")
+    else:
+        options.output.write_text(statement, encoding="utf-8")
+    return 0
+
+
+def lint(options: argparse.Namespace) -> int:
+    """Name the viewers' rules that reports break."""
+    broken = [f"{path}: {rule}" for path in options.files for rule in broken_rules(_read(path))]
+    for line in broken:
+        print(line)
+    return 1 if broken else 0
+
+
+def draw(options: argparse.Namespace) -> int:
+    """Draw a film from a text."""
+    from node.drawing import draw_film
+
+    settings = load_settings(options.config, os.environ)
+    film = draw_film(
+        load_engine(settings),
+        options.text,
+        seed=options.seed,
+        now=as_datetime(SystemClock().now()).astimezone(),
+        settings=settings.outputs.synthetic,
+    )
+    film.save_as(options.output, enforce_file_format=True)
+    print(f"{options.output}: {film.SeriesDescription}, Patient ID {film.PatientID}")
+    return 0
+
+
+def draw_again(options: argparse.Namespace) -> int:
+    """Draw a film again from the object alone."""
+    from node.drawing import redraw
+
+    settings = load_settings(options.config, os.environ)
+    is_same = redraw(load_engine(settings), _read(options.file))
+    print(f"{options.file}: {'the identical film' if is_same else 'ANOTHER film'}")
+    return 0 if is_same else 1
+
+
+def _read(path: Path) -> Dataset:
+    try:
+        return dcmread(path)
+    except (OSError, InvalidDicomError) as error:
+        raise NotReadable(f"cannot read {path}") from error
