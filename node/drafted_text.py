@@ -8,7 +8,9 @@ from typing import Final
 
 from node.codes import ADDENDUM, Code
 from node.copied import clean
+from node.sr_document import BANNER
 from node.sr_narrative import Words
+from node.sr_review import EDITED
 
 INDICATION: Final = Code("18785-6", "LN", "Radiology Reason for study (narrative)")
 COMPARISON: Final = Code("18834-2", "LN", "Radiology Comparison study (narrative)")
@@ -27,6 +29,11 @@ class Part:
     heading: str
     code: Code
     sentences: Sequence[str]
+
+
+def banner_of(words: Words) -> str:
+    """Return the warning: it never says that software wrote what a person did."""
+    return EDITED if EDITED in words.addendum else BANNER
 
 
 def parts_of(words: Words) -> tuple[Part, ...]:

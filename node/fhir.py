@@ -23,10 +23,10 @@ from node.authored import provenance_line
 from node.codes import TITLES, Code
 from node.config_outputs import FhirSettings
 from node.copied import text_of
-from node.drafted_text import DRAFTED, IMPRESSION, Part, parts_of
+from node.drafted_text import DRAFTED, IMPRESSION, Part, banner_of, parts_of
 from node.made import Made
 from node.outputs import REPORT, OutputIdentity
-from node.sr_document import BANNER, Basis
+from node.sr_document import Basis
 from node.sr_narrative import Words
 from node.uids import IMPLEMENTATION_VERSION_NAME, MANUFACTURER, MODEL_NAME, derive_uid
 
@@ -49,6 +49,7 @@ class _Draft:
 
     basis: Basis
     parts: tuple[Part, ...]
+    banner: str
     identity: OutputIdentity
     settings: FhirSettings
     title: Code
@@ -82,7 +83,7 @@ def build_bundle(
     ----------
     https://hl7.org/fhir/R4/http.html#transaction; R5 alike.
     """
-    known = _Draft(basis, parts_of(words), identity, settings, TITLES[title])
+    known = _Draft(basis, parts_of(words), banner_of(words), identity, settings, TITLES[title])
     entries = [_entry(uid, one) for uid, one in _resources(known)]
     bundle = {"resourceType": "Bundle", "type": "transaction", "entry": entries}
     content = json.dumps(bundle, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
@@ -219,7 +220,7 @@ def _observation(known: _Draft, part: Part, sentence: str) -> Resource:
         "subject": _subject(known),
         "issued": _instant(known.identity.created_at),
         "valueString": sentence,
-        "note": [{"text": BANNER}],
+        "note": [{"text": known.banner}],
         "device": _reference(known.identity.device_uid),
         "derivedFrom": [_reference(known.identity.study_instance_uid)],
     }
@@ -233,7 +234,7 @@ def _report(known: _Draft, observation_uids: list[str]) -> Resource:
     return {
         "resourceType": "DiagnosticReport",
         "meta": _meta(),
-        "text": {"status": "generated", "div": _narrative(parts)},
+        "text": {"status": "generated", "div": _narrative(known)},
         "status": REPORT_STATUS,
         **_order(known),
         "category": [{"coding": [{"system": f"{_HL7}v2-0074", "code": "RAD"}]}],
@@ -242,25 +243,25 @@ def _report(known: _Draft, observation_uids: list[str]) -> Resource:
         "issued": _instant(known.identity.created_at),
         "result": [_reference(uid) for uid in observation_uids],
         study: [_reference(known.identity.study_instance_uid)],
-        "conclusion": " ".join((BANNER, *impression)),
-        "presentedForm": [_as_text(known, parts)],
+        "conclusion": " ".join((known.banner, *impression)),
+        "presentedForm": [_as_text(known)],
     }
 
 
-def _narrative(parts: tuple[Part, ...]) -> str:
+def _narrative(known: _Draft) -> str:
     """Return the report as XHTML, the warning on top."""
     sections = "".join(
         f"<h2>{part.heading}</h2>" + "".join(f"<p>{html.escape(s)}</p>" for s in part.sentences)
-        for part in parts
+        for part in known.parts
     )
-    warning = f"<p><b>{html.escape(BANNER)}</b></p>"
+    warning = f"<p><b>{html.escape(known.banner)}</b></p>"
     return f'<div xmlns="http://www.w3.org/1999/xhtml">{warning}{sections}</div>'
 
 
-def _as_text(known: _Draft, parts: tuple[Part, ...]) -> Resource:
+def _as_text(known: _Draft) -> Resource:
     """Return the report as plain text, the warning first and where it came from last."""
-    lines = [BANNER]
-    for part in parts:
+    lines = [known.banner]
+    for part in known.parts:
         lines += ["", part.heading.upper(), *part.sentences]
     lines += ["", provenance_line(known.basis.provenance)]
     return {

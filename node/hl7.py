@@ -20,10 +20,10 @@ from node.authored import provenance_line
 from node.codes import TITLES
 from node.config_outputs import Hl7Settings
 from node.copied import copy_items, text_of
-from node.drafted_text import parts_of
+from node.drafted_text import banner_of, parts_of
 from node.made import Made
 from node.outputs import REPORT, OutputIdentity
-from node.sr_document import BANNER, Basis
+from node.sr_document import Basis
 from node.sr_narrative import Words
 
 ResultStatus = Literal["R"]
@@ -217,7 +217,7 @@ def _observations(
         ("HD", "SR Instance UID", identity.sop_instance_uid(REPORT)),
         ("HD", "Series Instance UID", identity.series_instance_uid(REPORT)),
         ("HD", "Study Instance UID", identity.study_instance_uid),
-        ("TX", "SR Text", escape_lines(BANNER)),
+        ("TX", "SR Text", escape_lines(banner_of(words))),
         *(("TX", "SR Text", escape_lines(text)) for text in _texts(basis, words)),
     )
     for number, (kind, name, value) in enumerate(rows, 1):
@@ -227,7 +227,8 @@ def _observations(
 def _texts(basis: Basis, words: Words) -> Iterator[str]:
     """Yield each section, the warning first, then where the draft came from."""
     for part in parts_of(words):
-        yield "\n".join((f"{_HEADINGS.get(part.heading, part.heading)}: {BANNER}", *part.sentences))
+        heading = _HEADINGS.get(part.heading, part.heading)
+        yield "\n".join((f"{heading}: {banner_of(words)}", *part.sentences))
     yield f"Provenance: {provenance_line(basis.provenance)}"
 
 

@@ -19,11 +19,11 @@ from node.authored import (
 )
 from node.config_outputs import PdfSettings
 from node.copied import clean, copy_patient_and_study, own_text, text_of
-from node.drafted_text import parts_of
+from node.drafted_text import banner_of, parts_of
 from node.outputs import OutputIdentity
 from node.pdf_page import Page, render_pdf
 from node.sop_classes import ENCAPSULATED_PDF
-from node.sr_document import BANNER, VERIFICATION_FLAG, Basis
+from node.sr_document import VERIFICATION_FLAG, Basis
 from node.sr_narrative import Words
 
 KIND: Final = "pdf"
@@ -122,7 +122,7 @@ def _page(basis: Basis, words: Words, identity: OutputIdentity, title: codes.Cod
     sections = [(part.heading, part.sentences) for part in parts_of(words)]
     origin = f"{clean(identity.algorithm_name)} {clean(identity.algorithm_version)}. "
     return Page(
-        BANNER,
+        banner_of(words),
         title.meaning,
         facts,
         sections,

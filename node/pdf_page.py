@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from fpdf import FPDF
-from fpdf.enums import XPos, YPos
+from fpdf.enums import MethodReturnValue, XPos, YPos
 
 from node.pdf_fonts import TEXT, drawable, font_files
 from node.uids import IMPLEMENTATION_VERSION_NAME, MODEL_NAME
@@ -44,7 +44,7 @@ class _Sheet(FPDF):
         self.set_fallback_fonts([name for name in font_files() if name != TEXT])
         self.set_text_shaping(use_shaping_engine=True)
         self.set_margins(_MARGIN_MM, _MARGIN_MM)
-        self.set_auto_page_break(auto=True, margin=_MARGIN_MM + 8)
+        self.set_auto_page_break(auto=True, margin=_MARGIN_MM + 12)
         # all that differs from one run to the next: the same draft is the same bytes
         self.set_creation_date(page.made_at)
         self.set_producer(f"{MODEL_NAME} {IMPLEMENTATION_VERSION_NAME}")
@@ -59,7 +59,7 @@ class _Sheet(FPDF):
 
     def footer(self) -> None:
         """Print the banner again, and which page this is."""
-        self.set_y(-20)
+        self.set_y(-24)
         self.banner()
         self.set_font(TEXT, size=7)
         self.set_text_color(90)
@@ -67,12 +67,16 @@ class _Sheet(FPDF):
 
     def banner(self) -> None:
         """Print the warning over the whole width."""
-        self.set_font(TEXT, size=10)
+        self.set_font(TEXT, size=9)
         self.set_fill_color(*_RED)
         self.set_text_color(255)
-        self.cell(
-            0, 8, self._page.banner, fill=True, align="C", new_x=XPos.LMARGIN, new_y=YPos.NEXT
-        )
+        text = self._page.banner
+        found = self.multi_cell(0, _LINE_MM, text, dry_run=True, output=MethodReturnValue.LINES)
+        lines = found if isinstance(found, list) else [text]
+        # one box for all lines: beyond the margin of the page fpdf fills the first alone
+        self.rect(self.l_margin, self.get_y(), self.epw, _LINE_MM * len(lines), style="F")
+        for line in lines:
+            self.cell(0, _LINE_MM, line, align="C", new_x=XPos.LMARGIN, new_y=YPos.NEXT)
         self.set_text_color(0)
 
     def line_of(self, text: str, size: float = 10) -> None:

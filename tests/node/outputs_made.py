@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -87,6 +88,7 @@ def told(source: Dataset, **changes: Any) -> tuple[Basis, Words, OutputIdentity]
     made = changes.get("draft", draft())
     basis = Basis(source, [source], made.provenance)
     words = words_of(basis, made, remarks=changes.get("remarks", ()))
+    words = replace(words, addendum=changes.get("addendum", ()))
     own = identity(study_instance_uid=str(source.StudyInstanceUID))
     return basis, words, changes.get("identity", own)
 

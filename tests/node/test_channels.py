@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pydicom import dcmread
@@ -17,8 +17,8 @@ from node.app import Node
 from node.checks import run_checks
 from node.config import Settings
 from node.config_file import load_settings
+from node.config_outputs import OutputKind
 from node.errors import ConfigInvalid
-from node.send_guard import GUARDS
 from tests.films import phantom, uid
 from tests.node.conftest import Pacs, send, settings_for, study_state, wait_for, wait_for_state
 from tests.node.planted import MARKER
@@ -98,7 +98,7 @@ def test_every_kind_of_object_passes_the_guard_on_its_way(
 ) -> None:
     plain = receivers.settings(tmp_path / "r", pacs).model_dump()
     plain["outputs"]["synthetic"] |= {"enabled": True, "counterfactual": True}
-    plain["outputs"]["stow"]["send"] = list(GUARDS)
+    plain["outputs"]["stow"]["send"] = list(get_args(OutputKind))
     plain["peers"]["pacs"]["send"] = []
     node, ds = start_node(Settings.model_validate(plain)), phantom("all kinds")
     send(node, ds)

@@ -19,6 +19,7 @@ from node.fhir_carrier import ISSUE_CODES, FhirCarrier, issue_codes, read_reply
 from node.made import Made
 from node.records import Delivery, DeliveryStatus
 from node.sr_document import BANNER
+from node.sr_review import EDITED
 from tests.films import phantom
 from tests.node.outputs_made import draft, identity, told
 from tests.receivers import BUNDLES, Fhir, free_port, running
@@ -74,6 +75,17 @@ def test_the_report_says_what_it_is_wherever_it_is_read() -> None:
     assert text.startswith(BANNER)
     assert "sha256 abab" in text
     assert report["meta"]["security"][0]["code"] == "AIAST"
+
+
+def test_a_report_that_a_person_edited_does_not_say_that_software_wrote_it() -> None:
+    source = phantom("fhir", SpecificCharacterSet="ISO_IR 192")
+    settings = FhirSettings(url="http://h")
+    bundle = build_bundle(*told(source, addendum=(EDITED,)), settings, "18748-4")
+    (report,) = resources(bundle)["DiagnosticReport"]
+    assert report["conclusion"].startswith(EDITED)
+    assert report["status"] == "partial"
+    assert BANNER not in bundle.content.decode()
+    assert BANNER.encode() not in base64.b64decode(report["presentedForm"][0]["data"])
 
 
 def test_patient_and_order_are_meant_by_their_identifiers() -> None:

@@ -15,6 +15,7 @@ from node.config_outputs import Hl7Settings
 from node.hl7 import build_oru, control_id, escape, escape_lines
 from node.outputs import REPORT
 from node.sr_document import BANNER
+from node.sr_review import EDITED
 from tests.films import phantom
 from tests.node.outputs_made import draft, identity, told
 
@@ -105,6 +106,13 @@ def test_the_names_are_those_that_dcm4chee_reads() -> None:
     assert texts[0] == BANNER
     assert texts[1].startswith(f"Findings: {BANNER}\\.br\\Heart size is normal.")
     assert texts[2].startswith(f"Conclusions: {BANNER}\\.br\\No acute disease.")
+
+
+def test_a_message_that_a_person_edited_does_not_say_that_software_wrote_it() -> None:
+    text = message(addendum=(EDITED,))
+    assert escape_lines(EDITED) in text
+    assert BANNER not in text
+    assert [fields[11] for fields in segments(text, "OBX")] == ["R"] * text.count("\rOBX|")
 
 
 def test_the_order_is_named() -> None:

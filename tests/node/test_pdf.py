@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pypdfium2
 import pytest
 from hypothesis import given, settings
@@ -15,6 +16,7 @@ from node.pdf_fonts import PLACEHOLDER
 from node.send_guard import GUARDS, missing_in
 from node.sr_document import BANNER
 from node.sr_narrative import as_basic_text
+from node.sr_review import EDITED
 from tests.films import phantom
 from tests.node.outputs_made import (
     draft,
@@ -106,6 +108,25 @@ def test_any_letters_make_a_document(name: str, sentence: str) -> None:
     source.add_new("PatientName", "PN", name)
     (text, *_) = pages(pdf(source, draft=draft(findings=(sentence, "Heart size is normal."))))
     assert BANNER in text
+
+
+def test_a_page_that_a_person_edited_says_so_and_not_that_software_wrote_it() -> None:
+    (text,) = pages(pdf(addendum=(EDITED,)))
+    text = " ".join(text.split())
+    assert text.count(EDITED) == 3  # top, bottom, addendum
+    assert BANNER not in text
+
+
+@pytest.mark.parametrize("addendum", [(), (EDITED,)])
+def test_the_banner_is_on_red_at_the_top_and_at_the_bottom(addendum: tuple[str, ...]) -> None:
+    document = pypdfium2.PdfDocument(pdf(addendum=addendum).EncapsulatedDocument)
+    page = document[0].render().to_numpy()[..., :3].astype(int)
+    document.close()
+    is_red = (np.ptp(page, axis=2) > 100).any(axis=1)
+    middle = len(is_red) // 2
+    top, bottom = int(is_red[:middle].sum()), int(is_red[middle:].sum())
+    assert abs(top - bottom) <= 1
+    assert top > (25 if addendum else 12), "one line, or two"
 
 
 def test_a_retry_is_the_same_bytes() -> None:
