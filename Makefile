@@ -41,6 +41,7 @@ docs:
 # drawn, drafted and photographed anew; nothing of a patient is in them
 pictures:
 	python -m tests.pictures
+	CXR_PICTURES=docs/images pytest -q tests/acceptance/test_ohif.py
 
 # trained runs and the environment stay
 clean:

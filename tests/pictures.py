@@ -21,15 +21,22 @@ from pydicom.dataset import Dataset
 from engine.assessment import Bands
 from engine.pipeline import Engine
 from engine.pixels import render
+from node.app import Node
 from node.cli import main as cxr_node
+from node.config import WebSettings
 from node.config_outputs import HeatmapSettings
+from node.demo import demo_settings
 from node.drafted import Film
 from node.heatmap import build_heatmap
+from node.redact import key
+from node.stand_in import StandInPacs, free_port
 from tests.browser import browser
+from tests.node.conftest import wait_for
 from tests.node.outputs_made import identity
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 _COLOURS = 256
+_TOKEN = "a-token-for-the-picture-only"
 
 
 def main() -> int:
@@ -46,7 +53,34 @@ def main() -> int:
         shutil.copy(demo / "draft-beside-film.png", IMAGES / "draft-beside-film.png")
         keep(Image.open(demo / "synthetic-image.png"), IMAGES / "synthetic-image.png")
         keep(heatmap(dcmread(demo / "film.dcm")), IMAGES / "heatmap.png")
+        review_page(demo, dcmread(demo / "film.dcm"), IMAGES / "review.png")
     return 0
+
+
+def review_page(folder: Path, film: Dataset, picture: Path) -> None:
+    """Take a picture of the review page with a question answered on it."""
+    tokens = folder / "tokens"
+    tokens.write_text(f"reader {_TOKEN}\n")
+    tokens.chmod(0o600)
+    with StandInPacs() as pacs:
+        settings = demo_settings(folder, pacs.port)
+        web = WebSettings(enabled=True, port=free_port(), token_file=tokens)
+        served = settings.node.model_copy(update={"web": web})
+        node = Node(settings.model_copy(update={"node": served}), Engine.load())
+        node.start()
+        pacs.send(film, served.ae_title, served.port)
+        wait_for(lambda: node.journal.study(film.StudyInstanceUID)[0]["state"] == "DONE", 60)
+        with browser() as opened:
+            tab = opened.new_page(viewport={"width": 1200, "height": 1000})
+            tab.goto(f"http://127.0.0.1:{web.port}/studies/{key(film.StudyInstanceUID)}")
+            tab.get_by_label("Token").fill(_TOKEN)
+            tab.get_by_role("button", name="Log in").click()
+            tab.get_by_label("Ask about the film").fill("Is the heart enlarged?")
+            tab.get_by_role("button", name="Ask").click()
+            tab.locator("dl.questions dd").first.wait_for()
+            tab.screenshot(path=picture, full_page=True)
+        node.stop()
+    keep(Image.open(picture), picture)
 
 
 def photograph(page: Path, picture: Path) -> None:

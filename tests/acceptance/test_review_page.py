@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Dialog, Page, Request, sync_playwright
+from playwright.sync_api import Browser, Dialog, Page, Request
 from pydicom.dataset import Dataset
 
 from node.app import Node
 from node.config_outputs import SyntheticSettings
 from node.redact import key
 from node.sr_review import EDITED
+from tests.browser import CHROMIUM, browser
 from tests.fakes import FakeEngine
 from tests.films import phantom
 from tests.node.conftest import (  # noqa: F401  (fixtures)
@@ -27,7 +27,6 @@ from tests.node.conftest import (  # noqa: F401  (fixtures)
 from tests.node.test_reviews import predecessor, texts
 from tests.node.web_client import TOKEN, web_settings
 
-CHROMIUM = shutil.which("chromium")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None and "CI" not in os.environ, reason="no chromium here"),
@@ -92,13 +91,9 @@ class Reader:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
-        )
-        yield chromium
-        chromium.close()
+def chromium() -> Iterator[Browser]:
+    with browser() as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -112,8 +107,8 @@ def node(tmp_path: Path, pacs: Pacs) -> Iterator[Node]:  # noqa: F811
 
 
 @pytest.fixture
-def reader(browser: Browser, node: Node) -> Iterator[Reader]:
-    page = browser.new_page()
+def reader(chromium: Browser, node: Node) -> Iterator[Reader]:
+    page = chromium.new_page()
     page.set_default_timeout(15_000)
     yield Reader(page, f"http://127.0.0.1:{node.settings.node.web.port}")
     page.close()
@@ -263,9 +258,9 @@ def test_a_refused_form_says_why_and_loses_nothing(reader: Reader, sent: Sent) -
     assert page.get_by_text("reject (style: wording, order, length)").is_visible()
 
 
-def test_the_page_works_without_its_script(browser: Browser, node: Node, sent: Sent) -> None:
+def test_the_page_works_without_its_script(chromium: Browser, node: Node, sent: Sent) -> None:
     ds = sent("plain")
-    context = browser.new_context(java_script_enabled=False)
+    context = chromium.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(f"http://127.0.0.1:{node.settings.node.web.port}/studies/{key(ds.StudyInstanceUID)}")
     page.get_by_label("Token").fill(TOKEN)
