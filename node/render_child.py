@@ -24,6 +24,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
+from engine.banner import burn
 from engine.decode import NO_MEMORY
 from engine.errors import PixelError
 from engine.pixels import Transform, display, render
@@ -67,12 +68,18 @@ def answer(request: Mapping[str, Any]) -> tuple[bool, bytes]:
 
 
 def _rendered(ds: Dataset, request: Mapping[str, Any]) -> bytes:
-    """Return the model's image as float32, or a PNG for people where `max_side` is asked for."""
+    """Return the model's image as float32, or a PNG for people where `max_side` is asked for.
+
+    People see no synthetic film without its banner, whatever page it is cut out of.
+    """
     if "max_side" not in request:
         image = render(ds, Transform.from_json(request["transform"]))
         return image.astype("<f4", copy=False).tobytes()
+    film = display(ds, int(request["max_side"]))
+    if ds.get("SyntheticData") == "YES":
+        film = burn(film, max(film.shape))
     png = BytesIO()
-    PilImage.fromarray(display(ds, int(request["max_side"]))).save(png, format="PNG")
+    PilImage.fromarray(film).save(png, format="PNG")
     return png.getvalue()
 
 

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image as PilImage
 from pydicom import dcmread
 
+from engine.banner import is_burned
 from engine.errors import PixelError
 from engine.pixels import Transform, render
 from node.config import WorkSettings
@@ -58,6 +59,14 @@ def test_a_film_for_people_is_a_png_of_square_pixels(
     png = PilImage.open(BytesIO(renderer.display(path, 200)))
     assert (png.format, png.mode, png.size) == ("PNG", "L", (100, 200))
     assert np.ptp(np.asarray(png)) > 200
+
+
+def test_people_see_no_synthetic_film_without_its_banner(
+    renderer: ConfinedRenderer, tmp_path: Path
+) -> None:
+    path = tmp_path / "film.dcm"
+    phantom("drawn", size=300, SyntheticData="YES").save_as(path, enforce_file_format=True)
+    assert is_burned(np.asarray(PilImage.open(BytesIO(renderer.display(path, 1024)))))
 
 
 def test_a_film_that_cannot_be_decoded_says_why(renderer: ConfinedRenderer, tmp_path: Path) -> None:
