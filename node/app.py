@@ -170,7 +170,8 @@ class Node:
         """Return what looks for earlier films, where a peer is to be asked for them."""
         settings = self.settings
         asked = {name: peer for name, peer in settings.peers.items() if peer.priors}
-        if not asked or not settings.node.study.priors_budget_s:
+        is_asked = asked or settings.node.priors_web.url
+        if not is_asked or not settings.node.study.priors_budget_s:
             return None
         return Priors(asked, settings.node, scu, PriorShelf(self._spool, self._database))
 

@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from engine.config import EngineSettings
-from node.config_outputs import CHANNELS, OutputKind, OutputSettings
+from node.config_outputs import RESERVED, HttpSettings, OutputKind, OutputSettings
 from node.config_section import Port, Seconds, Section
 from node.config_web import WebSettings
 
@@ -47,7 +47,7 @@ def _check_peer_name(text: str) -> str:
     """Check the name by which a peer is called in commands and logs."""
     if not _PEER_NAME.fullmatch(text):
         raise ValueError("a peer name is 1 to 32 lower-case letters, digits, `-` and `_`")
-    if text in CHANNELS:
+    if text in RESERVED:
         raise ValueError(f"`{text}` is the destination `outputs.{text}`: name the peer otherwise")
     return text
 
@@ -209,6 +209,7 @@ class NodeSettings(Section):
     ledger: LedgerSettings = LedgerSettings()
     intake: IntakeSettings = IntakeSettings()
     study: StudySettings = StudySettings()
+    priors_web: HttpSettings = HttpSettings()
     work: WorkSettings = WorkSettings()
     tls: TlsSettings = TlsSettings()
     audit: AuditSettings = AuditSettings()

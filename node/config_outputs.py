@@ -18,6 +18,9 @@ MessageKind = Literal["hl7", "fhir"]
 CHANNELS: Final = ("stow", "hl7", "fhir")
 """The destinations beside the peers: no peer has the name of one."""
 
+RESERVED: Final = (*CHANNELS, "dicomweb")
+"""What no peer may be called: the timeline names other things so."""
+
 Hl7Name = Annotated[str, Field(max_length=180)]
 SeriesNumber = Annotated[int, Field(ge=1, le=2_147_483_647)]
 

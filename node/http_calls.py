@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +34,7 @@ class Answer:
 
     status: int
     content: bytes
+    content_type: str = ""
 
     def json(self) -> Any:
         """Return the body as JSON, None where it is none."""
@@ -56,10 +57,17 @@ class Server:
         self._settings = settings
         self._client = client
 
-    def get(self, path: str, accept: str, **query: str) -> Answer:
+    def get(
+        self,
+        path: str,
+        accept: str,
+        query: Mapping[str, str | Sequence[str]] | None = None,
+        *,
+        max_bytes: int = _MAX_ANSWER_BYTES,
+    ) -> Answer:
         """Ask for a resource below the address of the server."""
         url = f"{self._settings.url}/{path}"
-        return self._call(self._client.build_request("GET", url, params=query), accept)
+        return self._call(self._client.build_request("GET", url, params=query), accept, max_bytes)
 
     def post(self, path: str, accept: str, content_type: str, content: bytes) -> Answer:
         """Post bytes to a resource, the empty path being the server itself."""
@@ -69,18 +77,20 @@ class Server:
             self._client.build_request("POST", url, content=content, headers=headers), accept
         )
 
-    def _call(self, request: httpx.Request, accept: str) -> Answer:
+    def _call(
+        self, request: httpx.Request, accept: str, max_bytes: int = _MAX_ANSWER_BYTES
+    ) -> Answer:
         """Send a request; read the answer, but not without end."""
         request.headers.update({"Accept": accept, "Accept-Encoding": "identity"})
-        content = b""
+        content = bytearray()
         answer = self._client.send(request, stream=True)
         deadline = time.monotonic() + self._settings.timeout_s
         with closing(answer):
             for piece in answer.iter_raw():  # nothing is unpacked that could unfold to any size
                 content += piece
-                if len(content) > _MAX_ANSWER_BYTES or time.monotonic() > deadline:
+                if len(content) > max_bytes or time.monotonic() > deadline:
                     raise PeerError(f"{self._settings.url} answers without end")
-        return Answer(answer.status_code, content)
+        return Answer(answer.status_code, bytes(content), answer.headers.get("Content-Type", ""))
 
 
 @contextmanager

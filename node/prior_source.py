@@ -37,8 +37,8 @@ STUDY_ROOT_GET = "1.2.840.10008.5.1.4.1.2.2.3"
 """Study Root Query/Retrieve Information Model - GET."""
 _SUCCESS = 0x0000
 _UTF_8 = "ISO_IR 192"
-_MAX_SERIES = 10
-_MAX_TRIED = 4
+MAX_SERIES = 10
+MAX_TRIED = 4
 _STUDY_KEYS = ("StudyInstanceUID", "StudyTime", "StudyDescription", "ModalitiesInStudy")
 _SERIES_KEYS = ("SeriesInstanceUID", "Modality", "BodyPartExamined", "SeriesDescription")
 _IMAGE_KEYS = ("SOPInstanceUID", "SOPClassUID", "ViewPosition")
@@ -102,7 +102,7 @@ class PriorSource:
             films = frontal_films(_films(assoc, study))
             if not fetches:
                 return FoundFilm(study, _command(films[0])) if films else None
-            for film in films[:_MAX_TRIED]:
+            for film in films[:MAX_TRIED]:
                 taker = _Taker(current, study, film, self._max_bytes)
                 _get(assoc, study, film, taker)
                 if taker.taken is not None:
@@ -161,17 +161,29 @@ class _Taker:
             raise IntakeRefused(MISMATCH, "this object was not asked for")
         if encoded is None:
             raise IntakeRefused(CANNOT_UNDERSTAND, "the data set is missing")
-        piece = encoded.getbuffer()
-        if len(piece) > self._max_bytes:
+        if len(encoded.getbuffer()) > self._max_bytes:
             raise IntakeRefused(OUT_OF_RESOURCES, "the object is too large")
-        walk = DatasetWalk.of(command.transfer_syntax_uid, KEPT_TAGS)
-        walk.feed(piece)
-        examine(command, walk, accept_synthetic=False)
-        header = read_header(encoded, command.transfer_syntax_uid)
-        reason = why_not_used(self._current, self._study, header)
-        if reason:
-            raise IntakeRefused(MISMATCH, reason)
-        self.taken = FoundFilm(self._study, command, piece)
+        self.taken = checked_film(self._current, self._study, command, encoded)
+
+
+def checked_film(
+    current: StudyFacts, study: StudyFacts, command: Command, encoded: BytesIO
+) -> FoundFilm:
+    """Check a film that was fetched, the whole of it, and whose it is by its own header.
+
+    Raises
+    ------
+    IntakeRefused
+        It is not whole, not what it is said to be, or no prior of the study.
+    """
+    piece = encoded.getbuffer()
+    walk = DatasetWalk.of(command.transfer_syntax_uid, KEPT_TAGS)
+    walk.feed(piece)
+    examine(command, walk, accept_synthetic=False)
+    reason = why_not_used(current, study, read_header(encoded, command.transfer_syntax_uid))
+    if reason:
+        raise IntakeRefused(MISMATCH, reason)
+    return FoundFilm(study, command, piece)
 
 
 def _query(level: str, keys: tuple[str, ...]) -> Dataset:
@@ -192,7 +204,7 @@ def _films(assoc: Association, study: StudyFacts) -> Iterator[FilmFacts]:
     query = _query("SERIES", _SERIES_KEYS)
     query.StudyInstanceUID = study.study_uid
     series = chest_series(study, map(SeriesFacts.of, find(assoc, query)))
-    for one in series[:_MAX_SERIES]:
+    for one in series[:MAX_SERIES]:
         query = _query("IMAGE", _IMAGE_KEYS)
         query.StudyInstanceUID, query.SeriesInstanceUID = study.study_uid, one.series_uid
         for answer in find(assoc, query):

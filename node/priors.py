@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Protocol
 
 from pydicom.dataset import Dataset
 from sqlalchemy.engine import Engine
@@ -22,6 +23,7 @@ from node.file_meta import file_meta
 from node.logs import get_logger, say
 from node.prior_choice import StudyFacts, earlier_studies, why_not_asked
 from node.prior_source import FoundFilm, PriorSource
+from node.prior_web import WebPriorSource
 from node.records import Claim, Prior, PriorAnswer, PriorOutcome
 from node.schema import prior
 from node.scu import Scu
@@ -33,7 +35,21 @@ _MB = 1_000_000
 _REST_S = 30.0
 """A peer that failed is left alone for this long."""
 _MAX_STUDIES = 5
+WEB = "dicomweb"
+"""How the timeline calls the DICOMweb server that is asked; no peer has the name."""
 _BROKE_OFF = "the search broke off"
+
+
+class Source(Protocol):
+    """Where earlier films may be; `node.prior_source` and `node.prior_web` know one each."""
+
+    name: str
+
+    def studies(self, current: StudyFacts, within_s: float) -> list[StudyFacts]:
+        """Return the patient's studies up to this one's day."""
+
+    def film(self, current: StudyFacts, study: StudyFacts, within_s: float) -> FoundFilm | None:
+        """Return the frontal chest film of an earlier study."""
 
 
 class PriorShelf:
@@ -105,7 +121,11 @@ class Priors:
         shelf: PriorShelf,
     ) -> None:
         max_bytes = settings.intake.max_object_mb * _MB
-        self._sources = [PriorSource(name, peer, scu, max_bytes) for name, peer in peers.items()]
+        self._sources: list[Source] = [
+            PriorSource(name, peer, scu, max_bytes) for name, peer in peers.items()
+        ]
+        if settings.priors_web.url is not None:
+            self._sources.append(WebPriorSource(WEB, settings.priors_web, max_bytes))
         self._budget_s = settings.study.priors_budget_s
         self._shelf = shelf
         self._resting_until: dict[str, float] = {}
@@ -176,7 +196,7 @@ class _Search(threading.Thread):
         Instant of `time.monotonic` at which nobody waits for it any more. Its calls are cut then.
     """
 
-    def __init__(self, current: StudyFacts, sources: list[PriorSource], deadline: float) -> None:
+    def __init__(self, current: StudyFacts, sources: list[Source], deadline: float) -> None:
         super().__init__(name="prior-search", daemon=True)
         self._current = current
         self._sources = {source.name: source for source in sources}

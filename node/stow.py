@@ -47,7 +47,7 @@ class StowCarrier:
     def probe(self) -> str:
         """Search for one study, whichever; see `Carrier.probe`."""
         with open_server(self._settings) as server:
-            answer = server.get("studies", _JSON, limit="1")
+            answer = server.get("studies", _JSON, {"limit": "1"})
         if answer.status not in (200, 204):
             hint = "does outputs.stow.url end before /studies, and may this user read there"
             raise PeerError(f"{self._settings.url} answers HTTP {answer.status}", hint=hint)

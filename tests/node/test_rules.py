@@ -13,7 +13,7 @@ from node.codes import PROCESSING_EQUIPMENT, SYNTHESIZING_EQUIPMENT
 from node.rules import InstanceFacts, choose_image, own_output
 from node.uids import MANUFACTURER
 from tests.films import phantom
-from tests.node.outputs_made import draft_sr, synthetic_sc
+from tests.node.outputs_made import draft_sr, findings_sr, heatmap, pdf, synthetic_sc
 
 
 def facts(uid: str = "1.2", **changes: object) -> InstanceFacts:
@@ -43,7 +43,7 @@ def test_a_film_of_a_modality_is_taken_in():
 
 
 @pytest.mark.parametrize("accept_synthetic", [True, False])
-@pytest.mark.parametrize("made", [draft_sr, synthetic_sc])
+@pytest.mark.parametrize("made", [draft_sr, findings_sr, heatmap, pdf, synthetic_sc])
 def test_what_the_node_made_is_refused_whatever_the_demo_allows(made, accept_synthetic):
     assert own_output(made(), accept_synthetic=accept_synthetic)
 
