@@ -178,7 +178,7 @@ def test_the_readme_shows_a_valid_configuration(text, tmp_path):
 
     (tmp_path / "config.yaml").write_text(text)
     settings = load_settings(tmp_path / "config.yaml", {})
-    assert [peer.send for peer in settings.peers.values()] == [("report",)]
+    assert [peer.send for peer in settings.peers.values()] == [("report", "findings")]
 
 
 @pytest.mark.parametrize(
