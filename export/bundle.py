@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
 from numpy.typing import NDArray
 
@@ -35,8 +34,9 @@ from engine.nets.vqgan import Vqgan
 from engine.vocabulary import CODES_PER_IMAGE
 from export.config import INTENDED_USE, LICENSE, ExportSettings
 from export.kept import NOTHING, Kept
+from export.language_model import language_model, save
 from export.novelty import FeatureStatistics
-from export.onnx import ClassifierHead, DecoderHead, EncoderHead, language_model, traced
+from export.onnx import ClassifierHead, DecoderHead, EncoderHead, traced
 
 FILES = {
     "encoder": "encoder.onnx",
@@ -180,7 +180,7 @@ def export_bundle(
         settings = replace(settings, max_length=kept.max_length)
     else:
         graph = language_model(model.model, settings.max_length, settings.precision)
-        onnx.save(graph, partial / FILES["language_model"])
+        save(graph, partial / FILES["language_model"])
     model.prompts.tokenizer.save(str(partial / FILES["tokenizer"]))
     shutil.copyfile(settings.license_path, partial / FILES["license"])
     write_manifest(partial, manifest(settings, model, guard, partial))

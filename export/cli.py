@@ -77,6 +77,26 @@ def explain(options: argparse.Namespace) -> None:
     print(f"{options.bundle}: version {options.version}, digest {digest[:12]}")
 
 
+def import_llm_cxr(options: argparse.Namespace) -> None:
+    """Make a bundle of a published LLM-CXR checkpoint."""
+    from export.published import PublishedSettings
+    from export.published import import_llm_cxr as write
+
+    settings = PublishedSettings(
+        model_dir=options.model,
+        tokenizer_path=options.vqgan,
+        guard_dir=options.guard,
+        license_path=options.license,
+        output_dir=options.output,
+        name=options.name,
+        version=options.version,
+        precision=options.precision,
+    )
+    made = open_bundle(write(settings))
+    size = sum(one["bytes"] for one in made.manifest["files"].values())
+    print(f"{options.output}: {size / 2**20:.1f} MiB, digest {made.digest[:12]}")
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the command line."""
     top = argparse.ArgumentParser(prog="cxr-export", description=__doc__)
@@ -98,6 +118,16 @@ def parser() -> argparse.ArgumentParser:
     add.add_argument("--bundle", type=Path, required=True, help="bundle to change")
     add.add_argument("--version", required=True, help="version of the changed bundle")
     add.set_defaults(call=explain)
+    published = verbs.add_parser("import-llm-cxr", help=import_llm_cxr.__doc__)
+    published.add_argument("--model", type=Path, required=True, help="folder of the GPT-NeoX")
+    published.add_argument("--vqgan", type=Path, required=True, help="taming checkpoint (.ckpt)")
+    published.add_argument("--license", type=Path, required=True, help="licence of the weights")
+    published.add_argument("--output", type=Path, required=True, help="bundle directory to write")
+    published.add_argument("--guard", type=Path, default=DEMO, help="bundle whose guard it gets")
+    published.add_argument("--name", default="llm-cxr")
+    published.add_argument("--version", default="1.0.0")
+    published.add_argument("--precision", choices=("int8", "float32"), default="int8")
+    published.set_defaults(call=import_llm_cxr)
     compare = verbs.add_parser("check", help=check.__doc__)
     compare.add_argument("--run", type=Path, default=Path("runs/demo"), help="run directory")
     compare.add_argument("--bundle", type=Path, default=DEMO, help="bundle to check")

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import onnx
@@ -26,7 +26,7 @@ from engine.nets.classifier import FilmClassifier
 from engine.nets.vqgan import Vqgan
 from export.errors import ExportError
 from export.evidence import add_evidence
-from export.graph import GraphWriter, Precision
+from export.graph import GraphWriter
 from export.novelty import FeatureStatistics
 
 TRACE_OPSET = 20
@@ -47,10 +47,8 @@ class LlamaShape:
     max_length: int
 
     @classmethod
-    def from_config(cls, config: Any, max_length: int) -> LlamaShape:
+    def from_config(cls, config: Any, max_length: int) -> Self:
         """Read the sizes from a transformers configuration."""
-        if config.model_type != "llama":
-            raise ExportError(f"cannot export a {config.model_type} language model")
         return cls(
             config.num_hidden_layers,
             config.num_attention_heads,
@@ -61,10 +59,15 @@ class LlamaShape:
             max_length,
         )
 
+    @property
+    def rotated(self) -> int:
+        """How much of each head is rotated by position."""
+        return self.head_dim
+
 
 def rotary_tables(shape: LlamaShape) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return cosine and sine tables [M, D/2] (arXiv 2104.09864, eq. 15)."""
-    steps = np.arange(0, shape.head_dim, 2, dtype=np.float64) / shape.head_dim
+    steps = np.arange(0, shape.rotated, 2, dtype=np.float64) / shape.rotated
     angles = np.outer(np.arange(shape.max_length), shape.rope_theta**-steps)
     return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
 
@@ -76,6 +79,9 @@ class LlamaWriter:
     graph: GraphWriter
     shape: LlamaShape
     weights: Weights
+
+    embedding: ClassVar[str] = "model.embed_tokens.weight"
+    last_norm: ClassVar[str] = "model.norm"
 
     def linear(self, value: str, name: str) -> str:
         """Apply a torch-layout weight [N, K] by its name."""
@@ -92,7 +98,12 @@ class LlamaWriter:
         cosine, sine = rotary_tables(self.shape)
         tables = [self.graph.constant("rope.cos", cosine), self.graph.constant("rope.sin", sine)]
         inputs = [value, *tables, "position_ids"]
-        return str(self.graph.node("RotaryEmbedding", inputs, num_heads=num_heads))
+        part = (
+            {}
+            if self.shape.rotated == self.shape.head_dim
+            else {"rotary_embedding_dim": self.shape.rotated}
+        )
+        return str(self.graph.node("RotaryEmbedding", inputs, num_heads=num_heads, **part))
 
     def heads(self, value: str) -> str:
         """[B, S, H * D] -> [B, H, S, D] for the key/value heads."""
@@ -109,21 +120,31 @@ class LlamaWriter:
 
     def attention(self, value: str, index: int, visible: str) -> str:
         """Grouped-query attention of layer ``index`` over the cache."""
-        prefix = f"model.layers.{index}.self_attn"
         shape = self.shape
-        query = self.rotate(self.linear(value, f"{prefix}.q_proj"), shape.num_heads)
-        key = self.rotate(self.linear(value, f"{prefix}.k_proj"), shape.num_kv_heads)
+        query, key, own = self.projections(value, index)
+        query = self.rotate(query, shape.num_heads)
+        key = self.rotate(key, shape.num_kv_heads)
         split = self.graph.ints(0, 0, shape.num_heads, shape.head_dim)
         query = self.graph.node("Reshape", [query, split])
         query = self.graph.node("Transpose", [query], perm=[0, 2, 1, 3])
         keys = self.cached(self.heads(key), f"k_{index}")
-        values = self.cached(self.heads(self.linear(value, f"{prefix}.v_proj")), f"v_{index}")
+        values = self.cached(self.heads(own), f"v_{index}")
         mixed = self.graph.node(
             "Attention", [query, keys, values, visible], scale=shape.head_dim**-0.5
         )
         mixed = self.graph.node("Transpose", [mixed], perm=[0, 2, 1, 3])
         joined = self.graph.ints(0, 0, shape.num_heads * shape.head_dim)
-        return self.linear(self.graph.node("Reshape", [mixed, joined]), f"{prefix}.o_proj")
+        return self.combined(self.graph.node("Reshape", [mixed, joined]), index)
+
+    def projections(self, value: str, index: int) -> tuple[str, str, str]:
+        """Return query, key and value [B, S, H * D] of a layer."""
+        prefix = f"model.layers.{index}.self_attn"
+        query, key, own = (self.linear(value, f"{prefix}.{name}_proj") for name in "qkv")
+        return query, key, own
+
+    def combined(self, value: str, index: int) -> str:
+        """Apply the output projection of a layer's attention."""
+        return self.linear(value, f"model.layers.{index}.self_attn.o_proj")
 
     def mlp(self, value: str, index: int) -> str:
         """Gated feed-forward of layer ``index``."""
@@ -147,14 +168,14 @@ class LlamaWriter:
             self.graph.input(name, TensorProto.INT64, ("batch", "sequence"))
         self.graph.input("write_indices", TensorProto.INT64, ("batch",))
         self.graph.input("logits_from", TensorProto.INT64, (1,))
-        table = self.weights["model.embed_tokens.weight"]
+        table = self.weights[self.embedding]
         value = self.graph.rows("input_ids", "embed", table)
         visible = self.visible()
         for index in range(self.shape.num_layers):
             value = self.layer(value, index, visible)
         last = self.graph.ints(np.iinfo(np.int64).max)
         wanted = self.graph.node("Slice", [value, "logits_from", last, self.graph.ints(1)])
-        wanted = self.norm(wanted, "model.norm")
+        wanted = self.norm(wanted, self.last_norm)
         head = self.weights.get("lm_head.weight", table)
         logits = self.graph.linear(wanted, "lm_head", head.T)
         shape = ("batch", "wanted", len(table))
@@ -167,16 +188,6 @@ class LlamaWriter:
         value = self.graph.node("Add", [value, attended])
         lifted = self.mlp(self.norm(value, f"{prefix}.post_attention_layernorm"), index)
         return str(self.graph.node("Add", [value, lifted]))
-
-
-def language_model(model: Any, max_length: int, precision: Precision) -> onnx.ModelProto:
-    """Return the static-cache graph of a Llama-family model."""
-    state = {name: tensor.float().numpy() for name, tensor in model.state_dict().items()}
-    writer = LlamaWriter(
-        GraphWriter(precision), LlamaShape.from_config(model.config, max_length), state
-    )
-    writer.write()
-    return writer.graph.model("language_model")
 
 
 class EncoderHead(nn.Module):

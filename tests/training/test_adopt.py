@@ -23,8 +23,9 @@ from export.cli import LICENSE
 from export.config import ExportSettings
 from export.errors import ExportError
 from export.kept import Kept
+from export.language_model import language_model
 from export.novelty import FeatureStatistics
-from export.onnx import ClassifierHead, language_model, traced
+from export.onnx import ClassifierHead, traced
 from tests.training.conftest import OVERRIDES
 from training import config
 from training.adopt import networks

@@ -98,7 +98,7 @@ def test_nothing_in_a_file_is_executed(container, tmp_path):
     content = {"state_dict": {"a": torch.ones(2)}, "callbacks": Bomb(crater)}
     if container == "bare pickle":
         path.write_bytes(pickle.dumps(Bomb(crater)))
-        with pytest.raises(TrainingError, match=r"no file of torch\.save"):
+        with pytest.raises(CheckpointError, match=r"no file of torch\.save"):
             published.read(str(path), sha256(path))
     else:
         torch.save(content, path, _use_new_zipfile_serialization=container == "zip")
