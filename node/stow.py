@@ -19,6 +19,8 @@ _SPEAKING: Final = (200, 202, 409)
 _FAILED, _REFERENCED = "00081198", "00081199"
 _INSTANCE, _FAILURE_REASON, _WARNING_REASON = "00081155", "00081197", "00081196"
 
+_MAX_US: Final = 0xFFFF
+
 DataSet = dict[str, Any]
 """A data set in the DICOM JSON model (PS3.18 annex F)."""
 
@@ -109,8 +111,10 @@ def _item(body: DataSet | None, tag: str, sop_instance_uid: str) -> DataSet | No
 
 
 def _number(item: DataSet, tag: str) -> int | None:
+    """Return a value of VR US; the ledger could not hold whatever else a server may write."""
     values = _values(item, tag)
-    return values[0] if values and isinstance(values[0], int) else None
+    is_us = bool(values) and isinstance(values[0], int) and 0 <= values[0] <= _MAX_US
+    return values[0] if is_us else None
 
 
 def _values(item: DataSet, tag: str) -> list[Any]:

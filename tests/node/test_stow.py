@@ -137,6 +137,15 @@ def test_a_part_that_was_stored_under_202_is_sent() -> None:
     assert read_reply(409, stored_answer("1.2"), "1.2").status is PARKED
 
 
+@pytest.mark.parametrize("reason", [10**30, -1, True, "0110"])
+def test_a_reason_that_the_ledger_could_not_hold_is_none(reason: Any) -> None:
+    item = {"00081155": {"Value": ["1.2"]}, "00081197": {"Value": [reason]}}
+    answer = read_reply(409, {"00081198": {"Value": [item]}}, "1.2")
+    assert answer.status is DeliveryStatus.PARKED
+    assert answer.code is not None
+    assert answer.code <= 0xFFFF
+
+
 def test_a_warning_is_kept() -> None:
     answer = stored_answer("1.2")
     answer["00081199"]["Value"][0]["00081196"] = {"vr": "US", "Value": [0xB000]}
