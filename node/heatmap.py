@@ -130,7 +130,8 @@ def _shown(assessments: Sequence[Assessment], evidence: Mapping[str, Evidence]) 
 
 
 def _caption(assessment: Assessment) -> str:
-    return f"{assessment.finding}: {100 * (assessment.certainty or 0):.0f} %"
+    """Return finding and probability: a bare percentage is read as the size of a pneumothorax."""
+    return f"{assessment.finding}: probability {100 * (assessment.certainty or 0):.0f} %"
 
 
 def _overlaid(grey: PilImage.Image, evidence: Evidence) -> PilImage.Image:

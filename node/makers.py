@@ -54,6 +54,7 @@ def _findings(drafted: Drafted, settings: OutputSettings) -> Dataset | None:
         drafted.draft.text,
         drafted.identity,
         settings.findings,
+        is_edited=drafted.review is not None and drafted.review.is_edited,
     )
 
 

@@ -66,7 +66,7 @@ def test_it_lies_in_the_patients_study_and_names_the_film():
     ds = heatmap(source)
     assert ds.StudyInstanceUID == source.StudyInstanceUID
     assert ds.SourceImageSequence[0].ReferencedSOPInstanceUID == source.SOPInstanceUID
-    assert "Cardiomegaly: 91 %" in ds.DerivationDescription
+    assert "Cardiomegaly: probability 91 %" in ds.DerivationDescription
     assert BANNER in ds.ImageComments
     assert encoded(ds) == encoded(heatmap(source))
 
