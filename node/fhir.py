@@ -195,17 +195,21 @@ def _started(source: Dataset) -> str:
     What is no instant of the calendar is left out: a server refuses the whole bundle for it.
     """
     day = text_of(source, "StudyDate")
+    if not re.fullmatch(r"\d{8}", day, re.ASCII):
+        return ""
     time, zone = text_of(source, "StudyTime")[:6], text_of(source, "TimezoneOffsetFromUTC")
-    whole = _parsed(f"{day} {time} {zone}", r"\d{8} \d{6} [+-]\d{4}", "%Y%m%d %H%M%S %z")
-    if whole is not None:
-        return whole.isoformat()
-    date = _parsed(day, r"\d{8}", "%Y%m%d")
+    if re.fullmatch(r"\d{6}", time, re.ASCII) and re.fullmatch(r"[+-]\d{4}", zone, re.ASCII):
+        whole = _parsed(day, time, zone)
+        if whole is not None:
+            return whole.isoformat()
+    date = _parsed(day, "000000", "+0000")
     return "" if date is None else date.date().isoformat()
 
 
-def _parsed(text: str, pattern: str, form: str) -> datetime | None:
+def _parsed(day: str, time: str, zone: str) -> datetime | None:
+    """Return an instant of the calendar, None where there is no such one."""
     try:
-        return datetime.strptime(text, form) if re.fullmatch(pattern, text, re.ASCII) else None
+        return datetime.strptime(f"{day} {time} {zone}", "%Y%m%d %H%M%S %z")
     except ValueError:
         return None
 
