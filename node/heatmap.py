@@ -33,6 +33,7 @@ from node.config_outputs import HeatmapSettings
 from node.copied import copy_patient_and_study, own_text, text_of
 from node.drafted import Film
 from node.outputs import HEATMAP, OutputIdentity
+from node.rules import is_synthetic
 
 SIDE: Final = 512
 BANNER: Final = "AI HEAT MAP - FOR REFERENCE - NOT DIAGNOSTIC"
@@ -86,11 +87,6 @@ def build_heatmap(
     grey = to_uint8(film.image)
     _set_pixels(ds, panels(burn(grey, SIDE) if is_synthetic(film.ds) else grey, maps))
     return ds
-
-
-def is_synthetic(film: Dataset) -> bool:
-    """Tell whether a film shows nobody: its heat map then says so, too."""
-    return str(film.get("SyntheticData", "")) == "YES"
 
 
 def missing_heatmap_marks(ds: Dataset) -> tuple[str, ...]:

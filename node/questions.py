@@ -47,7 +47,7 @@ class Question:
 
     def is_about(self, film: str) -> bool:
         """Tell whether an answer is about a film, named by its SOP Instance UID."""
-        return (self.provenance or {}).get("source", film) == film
+        return bool((self.provenance or {}).get("source", film) == film)
 
 
 def checked(text: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 
 def hurried_protocol(request_s: float, max_open: int) -> type[H11Protocol]:
@@ -51,8 +51,8 @@ def hurried_protocol(request_s: float, max_open: int) -> type[H11Protocol]:
 
         def _look(self) -> None:
             """Close the connection, unless we are the one who is slow."""
-            answering = self.cycle is not None and not self.cycle.response_complete
-            if answering and not self.cycle.more_body:
+            cycle: RequestResponseCycle | None = self.cycle
+            if cycle is not None and not cycle.response_complete and not cycle.more_body:
                 self._await_request()
             else:
                 self.transport.abort()
