@@ -292,6 +292,20 @@ def test_a_server_that_misbehaves_is_tried_again_and_not_quoted(
     assert time.monotonic() - started < 8
 
 
+def _logs_people_in(sock: socket.socket) -> None:
+    sock.recv(65_536)
+    page = b"\n<!DOCTYPE html><html><title>Log in</title></html>"
+    sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(page), page))
+    time.sleep(0.2)
+
+
+def test_a_page_for_people_stores_nothing() -> None:
+    with rude(_logs_people_in) as port:
+        settings = StowSettings(url=f"http://127.0.0.1:{port}", timeout_s=2)
+        (reply,) = StowCarrier(settings).carry([parcel()])
+    assert reply.status is PENDING
+
+
 def test_a_server_that_is_not_there_is_named() -> None:
     url = f"http://127.0.0.1:{free_port()}/dicom-web"
     with pytest.raises(PeerError, match="cannot connect to"):
