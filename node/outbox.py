@@ -90,6 +90,7 @@ class Outbox:
                 output.c.path,
                 delivery.c.attempts,
                 delivery.c.deadline_at,
+                output.c.sha256,
             )
             .join_from(delivery, output)
             .where(

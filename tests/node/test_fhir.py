@@ -170,7 +170,7 @@ def _carrier(server: Fhir, **changes: Any) -> FhirCarrier:
 
 def _parcel(server: Fhir) -> Parcel:
     one = made(server.version)
-    return Parcel(Delivery(one.uid, "", "1", 1, "fhir", "fhir", "p", 0, 1e6), one.content, None)
+    return Parcel(Delivery(one.uid, "", "1", 1, "fhir", "fhir", "p", 0, 1e6, ""), one.content, None)
 
 
 def test_a_transaction_is_taken_whole(server: Fhir) -> None:

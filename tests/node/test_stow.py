@@ -42,7 +42,7 @@ PARKED, PENDING, SENT = DeliveryStatus.PARKED, DeliveryStatus.PENDING, DeliveryS
 def parcel(name: str = "stow") -> Parcel:
     ds = draft_sr(phantom(name))
     made = Made.of(ds)
-    item = Delivery(made.uid, made.sop_class_uid, "1", 1, "stow", "report", "p", 0, 1e6)
+    item = Delivery(made.uid, made.sop_class_uid, "1", 1, "stow", "report", "p", 0, 1e6, "")
     return Parcel(item, made.content, ds)
 
 
