@@ -102,7 +102,8 @@ class Outbox:
             .limit(limit)
         )
         with reading(self._engine) as connection:
-            return tuple(Delivery(*row) for row in connection.execute(query))
+            rows = connection.execute(query).mappings()
+            return tuple(Delivery(**row) for row in rows)
 
     def begin(self, item: Delivery, now: float) -> None:
         """Note that a study's first object goes on its way."""
