@@ -6,7 +6,8 @@ labeler. Where they contradict each other both are kept, and whoever shows the d
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -24,6 +25,7 @@ _STATED: dict[float | None, Stated] = {
     UNCERTAIN: "uncertain",
     None: "not stated",
 }
+_OTHER_SIDE = {"left": "right", "right": "left"}
 _CONTRADICTIONS = {("present", "absent"), ("absent", "present")}
 
 
@@ -108,24 +110,55 @@ def _assessment(
         presence=presence,
         certainty=certainty,
         text=text,
-        side=_side({mention.side for mention in mentions if mention.side}),
-        regions=tuple(dict.fromkeys(mention.region for mention in mentions if mention.region)),
+        side=_side(mentions),
+        regions=_regions(mentions),
     )
 
 
-def _side(sides: set[str]) -> str | None:
-    """Return the side of all mentions together: left and right make both."""
-    if sides >= {"left", "right"}:
-        return "bilateral"
+def _side(mentions: Sequence[Mention]) -> str | None:
+    """Return the side of all mentions together: left and right make both.
+
+    None where a sentence names the other side, too: which of them a finding lies on is then for
+    a reader of the sentence to say, and a wrong side is worse than none.
+    """
+    if any(map(_names_another_side, mentions)):
+        return None
+    sides = {mention.side for mention in mentions if mention.side}
     return next(iter(sides)) if len(sides) == 1 else ("bilateral" if sides else None)
+
+
+def _names_another_side(mention: Mention) -> bool:
+    if mention.side not in _OTHER_SIDE:
+        return False
+    return re.search(rf"\b{_OTHER_SIDE[mention.side]}\b", mention.sentence, re.I) is not None
+
+
+def _regions(mentions: Sequence[Mention]) -> tuple[str, ...]:
+    """Return the regions of all mentions; none where each side has its own."""
+    if any(map(_names_another_side, mentions)):
+        return ()
+    sides = {mention.side for mention in mentions if mention.region}
+    regions = dict.fromkeys(mention.region for mention in mentions if mention.region)
+    return tuple(regions) if len(sides) == 1 or len(regions) == 1 else ()
 
 
 def disagreement(assessment: Assessment) -> str:
     """Return the sentence that tells a reader of a contradiction; empty where there is none."""
     if assessment.agrees or assessment.certainty is None:
         return ""
+    if assessment.finding == "No Finding":
+        return _on_normality(assessment.text, assessment.certainty)
     return (
         f"Disagreement on {assessment.finding.lower()}: the drafted text says "
         f"{assessment.text}, the classifier gives it a probability of "
         f"{100 * assessment.certainty:.0f} %. Look at the film."
+    )
+
+
+def _on_normality(text: Stated, certainty: float) -> str:
+    """Return the sentence for a film without findings: "no finding absent" would say nothing."""
+    drafted = "names no finding" if text == "present" else "names findings"
+    return (
+        f"Disagreement on whether the film is normal: the drafted text {drafted}, the classifier "
+        f"gives a normal film a probability of {100 * certainty:.0f} %. Look at the film."
     )

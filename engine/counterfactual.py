@@ -7,7 +7,8 @@ import re
 from engine import labeler
 from engine.labels.patterns import ABSENT
 
-_SENTENCE = re.compile(r"[^.!?]+[.!?]?")
+_SENTENCE = re.compile(r"\S(?:.*?[.!?](?=\s|$)|.*$)", re.DOTALL)
+"""To a full stop that ends something: the one in 1.5 cm does not."""
 
 
 def without(text: str, finding: str) -> str:
@@ -28,4 +29,5 @@ def without(text: str, finding: str) -> str:
         for part in _SENTENCE.finditer(text)
         if not any(part.start() < end and start < part.end() for start, end in stated)
     ]
-    return " ".join([*filter(None, kept), f"No {finding.lower()}."])
+    ended = (part if part.endswith((".", "!", "?")) else f"{part}." for part in kept)
+    return " ".join([*ended, f"No {finding.lower()}."])

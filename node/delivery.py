@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from io import BytesIO
@@ -97,6 +98,9 @@ class Deliverer:
         """Read what is to be sent; what may not leave is parked instead."""
         try:
             content = self._spool.path(item.path).read_bytes()
+            if hashlib.sha256(content).hexdigest() != item.sha256:
+                self._settle(item, Verdict(DeliveryStatus.PARKED, "its file is not as it was made"))
+                return None
             ds = dcmread(BytesIO(content)) if item.sop_class_uid else None
         except (OSError, InvalidDicomError):
             self._settle(item, Verdict(DeliveryStatus.PARKED, "its file cannot be read"))

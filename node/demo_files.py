@@ -12,6 +12,7 @@ from engine.banner import burn
 from engine.pixels import Transform, render, to_uint8
 from engine.png import SYNTHETIC_NOTE, save_png
 from node.picture import draft_beside_film
+from node.rules import is_synthetic
 from node.sr_text import as_html, as_text, status_of, title_of, walk
 
 _SIZE = 1024
@@ -46,7 +47,7 @@ def write_film(folder: Path, film: Dataset) -> tuple[Path, ...]:
     """Write the film as DICOM and PNG; a synthetic one gets its banner in the PNG."""
     dicom, png = folder / "film.dcm", folder / "film.png"
     film.save_as(dicom, enforce_file_format=True)
-    save_png(png, _shown(film), SYNTHETIC_NOTE if _is_synthetic(film) else None)
+    save_png(png, _shown(film), SYNTHETIC_NOTE if is_synthetic(film) else None)
     return dicom, png
 
 
@@ -67,11 +68,7 @@ def write_picture(folder: Path, film: Dataset, report: Dataset) -> Path:
     return path
 
 
-def _is_synthetic(film: Dataset) -> bool:
-    return str(film.get("SyntheticData", "")) == "YES"
-
-
 def _shown(film: Dataset) -> NDArray[np.uint8]:
     """Return the film as it may be shown to people."""
     grey = to_uint8(render(film, Transform(size=_SIZE)))
-    return burn(grey, _SIZE) if _is_synthetic(film) else grey
+    return burn(grey, _SIZE) if is_synthetic(film) else grey

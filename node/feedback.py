@@ -141,8 +141,15 @@ def _verdict(form: Mapping[str, Sequence[str]]) -> Verdict:
 def _edit(
     form: Mapping[str, Sequence[str]], content: Mapping[str, Any]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return both sections as edited: not empty, and not what they were."""
-    edited = sentences(_text(form, "findings")), sentences(_text(form, "impression"))
+    """Return both sections as edited: not empty, and not what they were.
+
+    One that the form leaves out is the draft's: nobody deleted it.
+    """
+    findings, impression = (
+        sentences(_text(form, name) if name in form else "\n".join(content[name]))
+        for name in ("findings", "impression")
+    )
+    edited = findings, impression
     if not any(edited):
         raise FeedbackRefused("the edited draft is empty", hint="reject it instead")
     if _is_as_drafted(form, content):

@@ -133,10 +133,18 @@ def _meta() -> Resource:
 
 
 def _subject(known: _Draft) -> Resource:
-    """Return the patient by identifier: the server knows which resource that is."""
-    number = text_of(known.source, "PatientID") or "unknown"
+    """Return the patient by identifier: the server knows which resource that is.
+
+    Without a number there is no identifier: a made-up one would bring everybody who has none
+    together as one patient.
+    """
+    number, issuer = (text_of(known.source, name) for name in ("PatientID", "IssuerOfPatientID"))
+    if not number:
+        return {"type": "Patient", "display": "not identified"}
     system = known.settings.patient_id_system
-    identifier = {"value": number} | ({"system": system} if system else {})
+    identifier: Resource = {"value": number} | ({"system": system} if system else {})
+    if issuer:
+        identifier["assigner"] = {"display": issuer}
     return {"type": "Patient", "identifier": identifier}
 
 
@@ -182,16 +190,28 @@ def _imaging_study(known: _Draft) -> Resource:
 
 
 def _started(source: Dataset) -> str:
-    """Return when the study began; a time needs its zone, else the date stands alone."""
-    date = re.fullmatch(r"(\d{4})(\d{2})(\d{2})", text_of(source, "StudyDate"))
-    if date is None:
+    """Return when the study began; a time needs its zone, else the date stands alone.
+
+    What is no instant of the calendar is left out: a server refuses the whole bundle for it.
+    """
+    day = text_of(source, "StudyDate")
+    if not re.fullmatch(r"\d{8}", day, re.ASCII):
         return ""
-    day = "-".join(date.groups())
-    time = re.match(r"(\d{2})(\d{2})(\d{2})", text_of(source, "StudyTime"))
-    zone = re.fullmatch(r"([+-]\d{2})(\d{2})", text_of(source, "TimezoneOffsetFromUTC"))
-    if time is None or zone is None:
-        return day
-    return f"{day}T{':'.join(time.groups())}{':'.join(zone.groups())}"
+    time, zone = text_of(source, "StudyTime")[:6], text_of(source, "TimezoneOffsetFromUTC")
+    if re.fullmatch(r"\d{6}", time, re.ASCII) and re.fullmatch(r"[+-]\d{4}", zone, re.ASCII):
+        whole = _parsed(day, time, zone)
+        if whole is not None:
+            return whole.isoformat()
+    date = _parsed(day, "000000", "+0000")
+    return "" if date is None else date.date().isoformat()
+
+
+def _parsed(day: str, time: str, zone: str) -> datetime | None:
+    """Return an instant of the calendar, None where there is no such one."""
+    try:
+        return datetime.strptime(f"{day} {time} {zone}", "%Y%m%d %H%M%S %z")
+    except ValueError:
+        return None
 
 
 def _instant(at: datetime) -> str:
@@ -230,6 +250,7 @@ def _report(known: _Draft, observation_uids: list[str]) -> Resource:
     """Return the report; `imagingStudy` is called `study` in R5."""
     parts = known.parts
     study = "study" if known.is_r5 else "imagingStudy"
+    results = [_reference(uid) for uid in observation_uids]
     impression = [one for part in parts if part.code == IMPRESSION for one in part.sentences]
     return {
         "resourceType": "DiagnosticReport",
@@ -241,7 +262,7 @@ def _report(known: _Draft, observation_uids: list[str]) -> Resource:
         "code": _concept(known.title),
         "subject": _subject(known),
         "issued": _instant(known.identity.created_at),
-        "result": [_reference(uid) for uid in observation_uids],
+        **({"result": results} if results else {}),  # JSON of FHIR knows no empty list
         study: [_reference(known.identity.study_instance_uid)],
         "conclusion": " ".join((known.banner, *impression)),
         "presentedForm": [_as_text(known)],

@@ -104,7 +104,8 @@ def read_reply(status: int, body: dict[str, Any]) -> Reply:
 def issue_codes(body: dict[str, Any]) -> list[str]:
     """Return the codes of an OperationOutcome, each once, those that FHIR knows."""
     issues = body.get("issue")
-    codes = [one.get("code") for one in issues or () if isinstance(one, dict)] if issues else []
+    listed = issues if isinstance(issues, list) else []
+    codes = [one.get("code") for one in listed if isinstance(one, dict)]
     return [code for code in dict.fromkeys(map(str, codes)) if code in ISSUE_CODES][:_MAX_CODES]
 
 

@@ -12,6 +12,8 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from engine.labeler import mentions
+from engine.labels.patterns import ABSENT
 from node.codes import Code
 
 PRESENCE = Code("705057003", "SCT", "Presence")
@@ -39,6 +41,9 @@ MEDIASTINUM = Code("72410000", "SCT", "Mediastinum")
 BONE = Code("272673000", "SCT", "Bone")
 HILUM = Code("46750007", "SCT", "Hilum of lung")
 THORAX = Code("51185008", "SCT", "Thorax")
+
+UNPAIRED: Final = (HEART, MEDIASTINUM)
+"""Sites that have no left and right one."""
 
 REGIONS: Final[dict[str, Code]] = {
     "apex": Code("43674008", "SCT", "Apical"),
@@ -97,9 +102,17 @@ _DEVICES: Final[tuple[tuple[str, Code], ...]] = (
 
 
 def finding_code(finding: str, text: str) -> Code:
-    """Return the code of a finding; of a device the kind that the draft names, if only one."""
+    """Return the code of a finding; of a device the kind that the draft names, if only one.
+
+    A device that the draft says is not there, or not any more, names nothing.
+    """
     if finding == "Support Devices":
-        named = [code for words, code in _DEVICES if re.search(rf"\b(?:{words})", text, re.I)]
+        there = " ".join(
+            mention.sentence
+            for mention in mentions(text)
+            if mention.finding == finding and mention.state != ABSENT
+        )
+        named = [code for words, code in _DEVICES if re.search(rf"\b(?:{words})", there, re.I)]
         if len(named) == 1:
             return named[0]
     return FINDING_CODES[finding].finding

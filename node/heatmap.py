@@ -33,6 +33,7 @@ from node.config_outputs import HeatmapSettings
 from node.copied import copy_patient_and_study, own_text, text_of
 from node.drafted import Film
 from node.outputs import HEATMAP, OutputIdentity
+from node.rules import is_synthetic
 
 SIDE: Final = 512
 BANNER: Final = "AI HEAT MAP - FOR REFERENCE - NOT DIAGNOSTIC"
@@ -88,11 +89,6 @@ def build_heatmap(
     return ds
 
 
-def is_synthetic(film: Dataset) -> bool:
-    """Tell whether a film shows nobody: its heat map then says so, too."""
-    return str(film.get("SyntheticData", "")) == "YES"
-
-
 def missing_heatmap_marks(ds: Dataset) -> tuple[str, ...]:
     """Return the marks that a heat map lacks; the sender refuses any."""
     missing = [name for name, value in _MARKS.items() if ds.get(name) != value]
@@ -130,7 +126,8 @@ def _shown(assessments: Sequence[Assessment], evidence: Mapping[str, Evidence]) 
 
 
 def _caption(assessment: Assessment) -> str:
-    return f"{assessment.finding}: {100 * (assessment.certainty or 0):.0f} %"
+    """Return finding and probability: a bare percentage is read as the size of a pneumothorax."""
+    return f"{assessment.finding}: probability {100 * (assessment.certainty or 0):.0f} %"
 
 
 def _overlaid(grey: PilImage.Image, evidence: Evidence) -> PilImage.Image:

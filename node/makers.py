@@ -15,11 +15,15 @@ from node.drafted import Drafted
 from node.heatmap import build_heatmap
 from node.made import Made
 from node.outputs import BASIC_TEXT, COUNTERFACTUAL, FINDINGS, HEATMAP, REPORT, SYNTHETIC
+from node.rules import is_synthetic
 from node.sc import build_synthetic_sc
 from node.sr_document import Basis
 from node.sr_findings import build_findings_sr
 from node.sr_narrative import Words, build_draft_sr, words_of
 from node.sr_review import add_review, lines_of
+
+_SYNTHETIC: Final = "The film of this draft is synthetic: it shows nobody."
+"""Said in words, too: HL7 and FHIR have no mark for it."""
 
 Maker = Callable[[Drafted, OutputSettings], Dataset | Made | None]
 """Builds one kind of object or message; None where the site has it switched off."""
@@ -54,6 +58,7 @@ def _findings(drafted: Drafted, settings: OutputSettings) -> Dataset | None:
         drafted.draft.text,
         drafted.identity,
         settings.findings,
+        is_edited=drafted.review is not None and drafted.review.is_edited,
     )
 
 
@@ -119,7 +124,10 @@ def _words(drafted: Drafted) -> Words:
     words = words_of(
         _basis(drafted),
         drafted.draft,
-        remarks=[text for one in drafted.assessments if (text := disagreement(one))],
+        remarks=[
+            *([_SYNTHETIC] if is_synthetic(drafted.film.ds) else ()),
+            *(text for one in drafted.assessments if (text := disagreement(one))),
+        ],
         prior_date=earlier.prior.date if earlier else "",
     )
     return replace(words, addendum=tuple(lines_of(review))) if review else words

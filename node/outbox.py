@@ -90,6 +90,7 @@ class Outbox:
                 output.c.path,
                 delivery.c.attempts,
                 delivery.c.deadline_at,
+                output.c.sha256,
             )
             .join_from(delivery, output)
             .where(
@@ -101,7 +102,8 @@ class Outbox:
             .limit(limit)
         )
         with reading(self._engine) as connection:
-            return tuple(Delivery(*row) for row in connection.execute(query))
+            rows = connection.execute(query).mappings()
+            return tuple(Delivery(**row) for row in rows)
 
     def begin(self, item: Delivery, now: float) -> None:
         """Note that a study's first object goes on its way."""

@@ -22,6 +22,7 @@ from node.copied import clean, copy_patient_and_study, own_text, text_of
 from node.drafted_text import banner_of, parts_of
 from node.outputs import OutputIdentity
 from node.pdf_page import Page, render_pdf
+from node.rules import is_synthetic
 from node.sop_classes import ENCAPSULATED_PDF
 from node.sr_document import VERIFICATION_FLAG, Basis
 from node.sr_narrative import Words
@@ -93,7 +94,7 @@ def _set_document(
     ds.VerificationFlag = VERIFICATION_FLAG
     ds.ContentQualification = "RESEARCH"
     ds.SourceInstanceSequence = [sr_items.sop_reference(source)]
-    if source.get("SyntheticData") == "YES":
+    if is_synthetic(source):
         ds.SyntheticData = "YES"
 
 

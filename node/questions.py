@@ -45,6 +45,10 @@ class Question:
             return "waiting"
         return "failed" if self.answer is None else "answered"
 
+    def is_about(self, film: str) -> bool:
+        """Tell whether an answer is about a film, named by its SOP Instance UID."""
+        return bool((self.provenance or {}).get("source", film) == film)
+
 
 def checked(text: str) -> str:
     """Return a question as one printable line.

@@ -144,6 +144,8 @@ class Delivery:
     path: str
     attempts: int
     deadline_at: float
+    sha256: str
+    """Of the file, as it was made."""
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from engine.decode import NO_MEMORY
 from engine.errors import PixelError
 from engine.pixels import Transform, display, render
 from node.logs import silence_libraries
+from node.rules import is_synthetic
 
 _MORE_MEMORY = "raise node.work.decode_memory_mb if the film is right"
 ANSWER = struct.Struct("<?L")
@@ -76,7 +77,7 @@ def _rendered(ds: Dataset, request: Mapping[str, Any]) -> bytes:
         image = render(ds, Transform.from_json(request["transform"]))
         return image.astype("<f4", copy=False).tobytes()
     film = display(ds, int(request["max_side"]))
-    if ds.get("SyntheticData") == "YES":
+    if is_synthetic(ds):
         film = burn(film, max(film.shape))
     png = BytesIO()
     PilImage.fromarray(film).save(png, format="PNG")

@@ -15,6 +15,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from node.errors import NodeError
 from node.feedback import Feedback, training_row
+from node.questions import Question
 from node.records import Stage
 from node.revisions import Revision
 from node.schema import feedback, instance, question, result, revision, study
@@ -66,16 +67,17 @@ class Reviews:
             obstacle = _obstacle(connection, study_uid, base)
             if obstacle:
                 raise NoSuccessor(obstacle, hint="try again once the newest draft is there")
-            answers = _answers(connection, study_uid)
-            if answers == _carried(connection, study_uid, base):
+            if not _lacks_answers(connection, study_uid):
                 raise NoSuccessor("the draft has every answer already", hint="ask a question first")
+            answered = _answered(connection, study_uid, base)
+            answers = [[one.text, one.answer] for one in answered]
             generation = _start(connection, study_uid, base, now, "answers added", answers=answers)
-            answered = (question.c.study_uid == study_uid, question.c.answer.is_not(None))
-            connection.execute(question.update().where(*answered).values(carried_by=generation))
+            carried = question.c.id.in_([one.id for one in answered])
+            connection.execute(question.update().where(carried).values(carried_by=generation))
         return generation
 
     def uncarried(self) -> tuple[str, ...]:
-        """Return the studies with answers that no report carries, unless more are to come."""
+        """Return the studies with answers that the newest draft lacks, unless more are to come."""
         waiting = sa.select(question.c.study_uid).where(question.c.answered_at.is_(None))
         due = (
             question.c.answer.is_not(None),
@@ -84,7 +86,8 @@ class Reviews:
         )
         query = sa.select(question.c.study_uid).where(*due).distinct()
         with reading(self._engine) as connection:
-            return tuple(connection.execute(query).scalars())
+            studies = connection.execute(query).scalars().all()
+            return tuple(one for one in studies if _lacks_answers(connection, one))
 
     def revision(self, study_uid: str, generation: int) -> Revision | None:
         """Return what a generation is to be built from, None where the model drafts it."""
@@ -160,13 +163,24 @@ def _obstacle(connection: Connection, study_uid: str, base: int) -> str:
     return "" if connection.execute(held).first() else "the images of the study have been removed"
 
 
-def _answers(connection: Connection, study_uid: str) -> list[list[str]]:
+def _answered(connection: Connection, study_uid: str, generation: int) -> list[Question]:
+    """Return what was answered about the film of a draft: another one may show something else."""
+    content = _content(connection, study_uid, generation)
+    if content is None:
+        return []
     query = (
-        sa.select(question.c.text, question.c.answer)
+        sa.select(question)
         .where(question.c.study_uid == study_uid, question.c.answer.is_not(None))
         .order_by(question.c.id)
     )
-    return [list(row) for row in connection.execute(query)]
+    found = (Question(*row) for row in connection.execute(query))
+    return [one for one in found if one.is_about(str(content["source"]))]
+
+
+def _lacks_answers(connection: Connection, study_uid: str) -> bool:
+    base = _latest_draft(connection, study_uid)
+    answered = _answered(connection, study_uid, base)
+    return [[one.text, one.answer] for one in answered] != _carried(connection, study_uid, base)
 
 
 def _carried(connection: Connection, study_uid: str, generation: int) -> list[list[str]]:

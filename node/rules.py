@@ -67,6 +67,11 @@ def own_output(ds: Attributes, *, accept_synthetic: bool = False) -> str | None:
     return next((reason for reason, is_so in tests if is_so(ds)), None)
 
 
+def is_synthetic(ds: Attributes) -> bool:
+    """Tell by any of its marks whether a film shows nobody; one mark is enough."""
+    return any(is_so(ds) for _, is_so in _SYNTHETIC)
+
+
 def choose_image(candidates: Sequence[InstanceFacts]) -> ImageChoice:
     """Order the instances of a study by how likely each is its frontal film.
 

@@ -19,6 +19,7 @@ from node.authored import (
 )
 from node.copied import copy_items, copy_patient_and_study, own_text, text_of
 from node.outputs import OutputIdentity
+from node.rules import is_synthetic
 from node.uids import MANUFACTURER
 
 Verification = Literal["UNVERIFIED"]
@@ -107,7 +108,7 @@ def _set_document(
         identity, codes.PROCESSING_EQUIPMENT, provenance_line(basis.provenance)
     )
     ds.ContributingEquipmentSequence = [equipment]
-    if style.synthetic_data_mark or basis.source.get("SyntheticData") == "YES":
+    if style.synthetic_data_mark or is_synthetic(basis.source):
         ds.SyntheticData = "YES"
 
 

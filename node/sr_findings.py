@@ -22,14 +22,17 @@ from node.finding_codes import (
     FINDING_CODES,
     HILUM,
     LATERALITIES,
+    LUNG,
     PERCENT,
     PRESENCE,
     PRESENCES,
     REGIONS,
+    UNPAIRED,
     finding_code,
 )
 from node.outputs import FINDINGS, OutputIdentity
 from node.sr_document import BANNER, Basis, DocumentStyle, new_document
+from node.sr_review import restate
 from node.uids import MANUFACTURER, derive_uid
 
 _FIRST = "No Finding"
@@ -44,8 +47,15 @@ def build_findings_sr(
     text: str,
     identity: OutputIdentity,
     settings: FindingsSettings,
+    *,
+    is_edited: bool = False,
 ) -> Dataset:
     """Return the assessments as a Comprehensive SR object (profile `air`: Comprehensive 3D).
+
+    Parameters
+    ----------
+    is_edited
+        The text is no longer the software's: the warning says so.
 
     References
     ----------
@@ -68,6 +78,8 @@ def build_findings_sr(
         ],
     )
     ds.update(report[0])
+    if is_edited:
+        restate(ds)
     return ds
 
 
@@ -94,7 +106,7 @@ def _group(
         tracking_identifier=sr.TrackingIdentifier(
             uid=_tracking_uid(assessment, identity), identifier=assessment.finding
         ),
-        finding_type=_coded(finding_code(assessment.finding, text)),
+        finding_type=_coded(_code_of(assessment, text)),
         algorithm_id=_algorithm(ds, basis, identity),
         finding_sites=list(_sites(assessment)),
         measurements=list(_certainty(assessment)),
@@ -108,6 +120,11 @@ def _group(
     )
     group[0].ContentSequence.extend(_comments(ds, assessment))
     return group
+
+
+def _code_of(assessment: Assessment, text: str) -> Code:
+    """Return what a group is about: a device of some kind is present, none of any is absent."""
+    return finding_code(assessment.finding, "" if assessment.presence == "absent" else text)
 
 
 def _tracking_uid(assessment: Assessment, identity: OutputIdentity) -> str:
@@ -133,11 +150,18 @@ def _algorithm(ds: Dataset, basis: Basis, identity: OutputIdentity) -> sr.Algori
 
 
 def _sites(assessment: Assessment) -> Iterator[sr.FindingSite]:
-    """Yield where the finding lies: its site, and side and region where the draft says them."""
-    side = LATERALITIES.get(assessment.side or "")
-    places = [region for region in assessment.regions if region in REGIONS]
+    """Yield where the finding lies: its site, and side and region where the draft says them.
+
+    Of what the classifier calls absent the site alone: absent on the side that the draft names
+    would leave the other side open.
+    """
     site = FINDING_CODES[assessment.finding].site
-    if "perihilar" in assessment.regions:
+    if assessment.presence == "absent":
+        yield sr.FindingSite(anatomic_location=_coded(site))
+        return
+    side = None if site in UNPAIRED else LATERALITIES.get(assessment.side or "")
+    places = [region for region in assessment.regions if region in REGIONS]
+    if site == LUNG and "perihilar" in assessment.regions:
         site = HILUM
     for place in places or [""]:
         yield sr.FindingSite(
@@ -157,9 +181,11 @@ def _certainty(assessment: Assessment) -> Iterator[sr.Measurement]:
 def _comments(ds: Dataset, assessment: Assessment) -> Iterator[Dataset]:
     """Yield what a reader must know of this finding beside its codes."""
     unproven = "The classifier was not shown to tell this finding; the draft alone speaks of it."
+    sure = "Certainty is that of the finding being there, not of its absence."
     notes = (
         BANNER if assessment.finding == _FIRST else "",
         f"Drafted text: {assessment.text}.",
+        sure if assessment.presence == "absent" else "",
         disagreement(assessment),
         unproven if assessment.certainty is None else "",
     )

@@ -36,7 +36,7 @@ def add_review(ds: Dataset, review: Review | None) -> None:
     if review is None:
         return
     if review.is_edited:
-        _restate(ds)
+        restate(ds)
     items = [
         sr_items.text("CONTAINS", codes.FINDING, text)
         for line in lines_of(review)
@@ -45,12 +45,12 @@ def add_review(ds: Dataset, review: Review | None) -> None:
     ds.ContentSequence.append(sr_items.container("CONTAINS", codes.ADDENDUM, items))
 
 
-def _restate(ds: Dataset) -> None:
+def restate(ds: Dataset) -> None:
     """Let no section say that software wrote what a person did."""
-    for section in ds.ContentSequence:
-        for item in section.get("ContentSequence") or ():
-            if item.get("TextValue") == BANNER:
-                item.TextValue = EDITED
+    for item in ds.get("ContentSequence") or ():
+        restate(item)
+        if item.get("TextValue") == BANNER:
+            item.TextValue = EDITED
 
 
 def lines_of(review: Review) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -18,6 +19,10 @@ _SPEAKING: Final = (200, 202, 409)
 """Statuses whose body says of each instance whether it was stored."""
 _FAILED, _REFERENCED = "00081198", "00081199"
 _INSTANCE, _FAILURE_REASON, _WARNING_REASON = "00081155", "00081197", "00081196"
+
+_PAGE: Final = re.compile(rb"\s*<(?:!doctype\s+html|html)\b", re.IGNORECASE)
+"""A login page or a portal in between answers 200 to anything, and stores nothing."""
+_MAX_US: Final = 0xFFFF
 
 DataSet = dict[str, Any]
 """A data set in the DICOM JSON model (PS3.18 annex F)."""
@@ -41,6 +46,9 @@ class StowCarrier:
             for parcel in parcels:
                 body, content_type = multipart(parcel.content)
                 answer = server.post("studies", _JSON, content_type, body)
+                if answer.status == 200 and _PAGE.match(answer.content):
+                    yield Reply(DeliveryStatus.PENDING, "HTTP 200 with a page for people", 200)
+                    continue
                 data_set = _data_set_in(answer.json())
                 yield read_reply(answer.status, data_set, parcel.item.sop_instance_uid)
 
@@ -109,8 +117,10 @@ def _item(body: DataSet | None, tag: str, sop_instance_uid: str) -> DataSet | No
 
 
 def _number(item: DataSet, tag: str) -> int | None:
+    """Return a value of VR US; the ledger could not hold whatever else a server may write."""
     values = _values(item, tag)
-    return values[0] if values and isinstance(values[0], int) else None
+    is_us = bool(values) and isinstance(values[0], int) and 0 <= values[0] <= _MAX_US
+    return values[0] if is_us else None
 
 
 def _values(item: DataSet, tag: str) -> list[Any]:

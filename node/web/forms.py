@@ -59,6 +59,7 @@ def _from_json(text: str) -> Form:
     return {
         str(name): [str(one) for one in value] if isinstance(value, list) else [str(value)]
         for name, value in record.items()
+        if value is not None  # left out: the text "None" would be a finding
     }
 
 

@@ -53,7 +53,10 @@ class Review:
             study=view,
             questions=asked,
             can_carry=any(
-                one.answer and (one.text, one.answer) not in view.answers for one in asked
+                one.answer
+                and (one.text, one.answer) not in view.answers
+                and one.is_about((view.content or {}).get("source", ""))
+                for one in asked
             ),
             feedback=parts.reviews.of_study(study_uid),
             done=_DONE.get(request.query_params.get("done", ""), ""),

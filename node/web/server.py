@@ -24,6 +24,7 @@ from node.spool import Spool
 from node.tls import strict_context
 from node.web.admission import Admission
 from node.web.app import make_app
+from node.web.connections import hurried_protocol
 from node.web.pages import Pages
 from node.web.parts import Parts
 from node.web.security import Doorkeeper, Sessions, Tokens
@@ -34,6 +35,7 @@ _LOG = get_logger("web")
 _MAX_SIDE = 1024
 _MAX_CONNECTIONS = 64
 _BACKLOG = 128
+_REQUEST_S = 15.0
 _STOP_TIMEOUT_S = 5
 
 
@@ -97,7 +99,7 @@ class WebServer:
             uvicorn.Config(
                 app,
                 loop="asyncio",
-                http="h11",
+                http=hurried_protocol(_REQUEST_S, 2 * _MAX_CONNECTIONS),
                 ws="none",
                 lifespan="off",
                 log_config=None,

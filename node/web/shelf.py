@@ -15,6 +15,7 @@ from sqlalchemy.engine import Engine
 from node.errors import UnknownName
 from node.journal import Journal
 from node.outputs import SYNTHETIC
+from node.rules import is_synthetic
 from node.schema import instance, output
 from node.spool import Spool
 from node.transactions import reading
@@ -28,6 +29,8 @@ _SUBJECT = {
     "Accession": "AccessionNumber",
     "Study": "StudyDescription",
 }
+
+_MARKS = ["SyntheticData", "ImageType", "ContributingEquipmentSequence"]
 
 
 @dataclass(frozen=True)
@@ -153,7 +156,11 @@ class Shelf:
         """Return what a film shows: a synthetic one may have been let in (`node.intake`)."""
         if path is None:
             return ""
-        return "synthetic" if self._header(path, ["SyntheticData"]) == ["YES"] else "patient"
+        try:
+            ds = dcmread(self._spool.path(path), stop_before_pixels=True, specific_tags=_MARKS)
+            return "synthetic" if is_synthetic(ds) else "patient"
+        except (OSError, InvalidDicomError, ValueError):
+            return "patient"
 
     def _subject(self, path: str | None) -> dict[str, str]:
         """Return whose study it is, as the header says; nothing where it cannot be read."""

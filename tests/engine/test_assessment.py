@@ -69,6 +69,37 @@ def test_both_sides_in_two_sentences_are_bilateral():
     assert one("Pleural Effusion", 0.9, text).side == "bilateral"
 
 
+@pytest.mark.parametrize(
+    ("finding", "text"),
+    [
+        ("Pleural Effusion", "Shift of the heart to the left by a large effusion on the right."),
+        ("Lung Opacity", "Left upper lobe and right lower lobe opacities."),
+    ],
+)
+def test_where_a_sentence_names_both_sides_no_side_is_coded(finding, text):
+    found = one(finding, 0.9, text)
+    assert (found.text, found.side, found.regions) == ("present", None, ())
+
+
+def test_the_region_of_one_side_is_not_said_of_the_other():
+    text = "Left upper lobe opacity. Right lower lobe opacity."
+    assert one("Lung Opacity", 0.9, text).side == "bilateral"
+    assert one("Lung Opacity", 0.9, text).regions == ()
+
+
+@pytest.mark.parametrize(
+    ("chance", "text", "told"),
+    [
+        (0.02, "Heart size is normal. Lungs are clear.", "names no finding"),
+        (0.95, "Large right pneumothorax.", "names findings"),
+    ],
+)
+def test_a_disagreement_on_normality_is_told_in_words_that_mean_it(chance, text, told):
+    sentence = disagreement(one("No Finding", chance, text))
+    assert f"the drafted text {told}, the classifier gives a normal film" in sentence
+    assert "no finding:" not in sentence
+
+
 @given(st.text(max_size=200), st.floats(0, 1))
 def test_any_text_gets_fourteen_assessments_in_order(text, chance):
     found = assess(dict.fromkeys(FINDINGS, chance), EVERY, text, Bands())
@@ -82,6 +113,26 @@ def test_the_counterfactual_report_denies_the_finding_and_keeps_the_rest():
     assert (before["Pleural Effusion"], after["Pleural Effusion"]) == (1.0, 0.0)
     assert after["Cardiomegaly"] == before["Cardiomegaly"] == 1.0
     assert after["Pneumothorax"] == before["Pneumothorax"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("text", "finding", "changed"),
+    [
+        (
+            "There is a 1.5 cm nodule in the right lung. Heart is normal.",
+            "Lung Lesion",
+            "Heart is normal. No lung lesion.",
+        ),
+        (
+            "Endotracheal tube tip 4.2 cm above the carina. No pneumothorax.",
+            "Support Devices",
+            "No pneumothorax. No support devices.",
+        ),
+        ("Pulmonary edema. Effusions are present", "Edema", "Effusions are present. No edema."),
+    ],
+)
+def test_a_counterfactual_report_leaves_no_half_a_sentence(text, finding, changed):
+    assert without(text, finding) == changed
 
 
 def test_what_is_not_stated_cannot_be_taken_away():

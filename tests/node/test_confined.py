@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,11 +62,16 @@ def test_a_film_for_people_is_a_png_of_square_pixels(
     assert np.ptp(np.asarray(png)) > 200
 
 
+@pytest.mark.parametrize(
+    "mark",
+    [{"SyntheticData": "YES"}, {"ImageType": ["DERIVED", "SECONDARY", "OTHER", "SYNTHETIC"]}],
+    ids=lambda mark: next(iter(mark)),
+)
 def test_people_see_no_synthetic_film_without_its_banner(
-    renderer: ConfinedRenderer, tmp_path: Path
+    renderer: ConfinedRenderer, tmp_path: Path, mark: dict[str, Any]
 ) -> None:
     path = tmp_path / "film.dcm"
-    phantom("drawn", size=300, SyntheticData="YES").save_as(path, enforce_file_format=True)
+    phantom("drawn", size=300, **mark).save_as(path, enforce_file_format=True)
     assert is_burned(np.asarray(PilImage.open(BytesIO(renderer.display(path, 1024)))))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,7 +19,9 @@ from node.config_outputs import OutboxSettings
 from node.delivery import verdict_on
 from node.outbox import backoff_s
 from node.records import Delivery, DeliveryStatus
+from node.schema import output
 from node.store_statuses import reply_to
+from node.transactions import writing
 from tests.films import phantom
 from tests.node.conftest import (
     Pacs,
@@ -32,7 +35,7 @@ from tests.node.conftest import (
 
 Start = Callable[..., Node]
 RULE = OutboxSettings()
-ITEM = Delivery("1", "1", "1", 1, "pacs", "report", "p", 0, 1_000_000.0)
+ITEM = Delivery("1", "1", "1", 1, "pacs", "report", "p", 0, 1_000_000.0, "")
 
 
 def _deliveries(node: Node, ds: Any) -> list[dict[str, Any]]:
@@ -174,12 +177,19 @@ def test_an_unmarked_synthetic_image_is_not_sent(
     node, ds = start_node(settings.model_copy(update=changes)), phantom("unmarked")
     send(node, ds)
     (path,) = wait_for(lambda: _synthetic_files(settings.node.storage.root))
+    wait_for_state(node, ds, "DELIVERING")
+    node.stop()
     made = dcmread(path)
     del made.SyntheticData
     aside = path.with_suffix(".aside")
     made.save_as(aside)
+    digest = hashlib.sha256(aside.read_bytes()).hexdigest()
+    with writing(node._database) as connection:
+        mine = output.c.sop_instance_uid == made.SOPInstanceUID
+        connection.execute(output.update().where(mine).values(sha256=digest))
     aside.replace(path)
-    wait_for_state(node, ds, "FAILED")  # with nobody to take what was read before the change
+    node = start_node(node.settings)
+    wait_for_state(node, ds, "FAILED")
     assert "send guard" in node.journal.study(ds.StudyInstanceUID)[0]["reason"]
     pacs.start()
     time.sleep(1)  # longer than the longest wait between two attempts
@@ -195,6 +205,25 @@ def test_an_object_whose_file_vanished_is_parked(start_node: Start, pacs: Pacs) 
         path.unlink()
     wait_for_state(node, ds, "FAILED")
     assert "cannot be read" in node.journal.study(ds.StudyInstanceUID)[0]["reason"]
+
+
+def test_a_damaged_file_is_parked_and_holds_nothing_else_up(start_node: Start, pacs: Pacs) -> None:
+    pacs.stop()
+    node, damaged, whole = start_node(), phantom("damaged"), phantom("whole")
+    send(node, damaged)
+    wait_for_state(node, damaged, "DELIVERING")
+    node.stop()
+    for path in (node.settings.node.storage.root / "outputs").rglob("*.dcm"):
+        content = path.read_bytes()
+        path.write_bytes(content.replace(b"VERIFIED. ", b"MODIFIED. "))
+        assert path.read_bytes() != content
+    pacs.start()
+    node = start_node(node.settings)
+    send(node, whole)
+    wait_for_state(node, whole, "DONE")
+    wait_for_state(node, damaged, "FAILED")
+    assert "not as it was made" in node.journal.study(damaged.StudyInstanceUID)[0]["reason"]
+    assert [made.StudyInstanceUID for made in pacs.received] == [whole.StudyInstanceUID]
 
 
 def _synthetic_files(root: Path) -> list[Path]:

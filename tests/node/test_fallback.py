@@ -87,7 +87,7 @@ def test_a_peer_is_offered_enhanced_again_after_a_week(
     node = start_node()
     fallback = Fallback(node._database, node._spool)
     fallback.learn("pacs", 1e9)
-    item = Delivery("1.2", EnhancedSRStorage, "1", 1, "pacs", "report", "x", 0, 0.0)
+    item = Delivery("1.2", EnhancedSRStorage, "1", 1, "pacs", "report", "x", 0, 0.0, "")
     assert fallback.is_due(item, 1e9 + age_s) is remembered
 
 

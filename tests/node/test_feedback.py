@@ -31,6 +31,11 @@ def test_an_edit_is_kept_sentence_by_sentence() -> None:
     assert kept.impression == ()
 
 
+def test_a_section_that_the_form_leaves_out_stays_as_drafted() -> None:
+    kept = read(verdict="edit", reason=["style"], findings="One.")
+    assert (kept.findings, kept.impression) == (("One.",), ("Cardiomegaly.",))
+
+
 def test_reasons_are_kept_in_their_own_order_and_no_others() -> None:
     kept = read(verdict="reject", reason=["style", "omission", "<script>"])
     assert kept.reasons == ("omission", "style")
@@ -43,7 +48,8 @@ def test_reasons_are_kept_in_their_own_order_and_no_others() -> None:
         ({"verdict": "verify"}, "no verdict"),
         ({"verdict": "reject"}, "no reason"),
         ({"verdict": "edit", "findings": "X."}, "no reason"),
-        ({"verdict": "edit", "reason": "style"}, "is empty"),
+        ({"verdict": "edit", "reason": "style"}, "as it was"),
+        ({"verdict": "edit", "reason": "style", "findings": "", "impression": ""}, "is empty"),
         (
             {
                 "verdict": "edit",
@@ -106,6 +112,6 @@ def test_training_sees_neither_patient_nor_reader() -> None:
     kept = read(verdict="edit", reason="style", findings="New.", note="Doe is my neighbour")
     row = training_row(vars(kept), CONTENT)
     text = json.dumps(row)
-    assert row["edited"] == {"findings": ("New.",), "impression": ()}
+    assert row["edited"] == {"findings": ("New.",), "impression": ("Cardiomegaly.",)}
     assert row["draft"]["impression"] == ["Cardiomegaly."]
     assert not [name for name in ("Doe", "reader", "1.2.3", '"1.2"') if name in text]

@@ -104,6 +104,43 @@ def test_the_study_has_a_time_only_with_its_zone() -> None:
     assert with_zone["started"] == "2026-01-02T10:11:12+01:00"
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(
+    ("date", "time", "zone", "started"),
+    [
+        ("20260231", "101112", "+0100", None),
+        ("20260201", "235960", "+0100", "2026-02-01"),
+        ("20260201", "101112", "+9999", "2026-02-01"),
+        ("20260201", "1011", "+0100", "2026-02-01"),
+    ],
+)
+def test_a_date_that_is_none_does_not_cost_the_draft(
+    version: str, date: str, time: str, zone: str, started: str | None
+) -> None:
+    values = {"StudyDate": date, "StudyTime": time, "TimezoneOffsetFromUTC": zone}
+    bundle = made(version, **values)
+    BUNDLES[version].model_validate_json(bundle.content)
+    (study,) = resources(bundle)["ImagingStudy"]
+    assert study.get("started") == started
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_patient_without_a_number_is_nobody_elses(version: str) -> None:
+    bundle = made(version, PatientID="")
+    BUNDLES[version].model_validate_json(bundle.content)
+    assert all("identifier" not in one["subject"] for one in resources(bundle)["Observation"])
+    issued = resources(made(version, IssuerOfPatientID="Clinic B"))["DiagnosticReport"][0]
+    assert issued["subject"]["identifier"]["assigner"] == {"display": "Clinic B"}
+
+
+def test_a_draft_that_says_nothing_has_no_empty_list() -> None:
+    source = phantom("fhir")
+    bundle = build_bundle(
+        *told(source, draft=draft((), ())), FhirSettings(url="http://h"), "18748-4"
+    )
+    assert b"[]" not in bundle.content
+
+
 def test_every_reference_leads_to_an_entry() -> None:
     text = made().content.decode()
     entries = json.loads(text)["entry"]
@@ -133,7 +170,7 @@ def _carrier(server: Fhir, **changes: Any) -> FhirCarrier:
 
 def _parcel(server: Fhir) -> Parcel:
     one = made(server.version)
-    return Parcel(Delivery(one.uid, "", "1", 1, "fhir", "fhir", "p", 0, 1e6), one.content, None)
+    return Parcel(Delivery(one.uid, "", "1", 1, "fhir", "fhir", "p", 0, 1e6, ""), one.content, None)
 
 
 def test_a_transaction_is_taken_whole(server: Fhir) -> None:
@@ -182,6 +219,11 @@ def test_whatever_is_answered_only_codes_are_kept(body: Any) -> None:
     assert read_reply(422, kept).status is PARKED
     if kept.get("type") != "transaction-response":
         assert read_reply(200, kept).status is PENDING
+
+
+@pytest.mark.parametrize("issue", [5, True, {"a": 1}, "x"])
+def test_an_outcome_that_is_none_breaks_nothing(issue: Any) -> None:
+    assert issue_codes({"issue": issue}) == []
 
 
 def test_a_success_in_which_an_entry_failed_is_none() -> None:

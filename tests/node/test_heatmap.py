@@ -44,8 +44,13 @@ def test_the_sender_holds_a_film_to_the_marks_of_its_own_kind():
     assert missing_in("heatmap", synthetic_sc())
 
 
-def test_the_map_of_a_synthetic_film_says_in_every_panel_that_it_is_one():
-    ds = heatmap(phantom(SyntheticData="YES"))
+@pytest.mark.parametrize(
+    "mark",
+    [{"SyntheticData": "YES"}, {"ImageType": ["DERIVED", "SECONDARY", "OTHER", "SYNTHETIC"]}],
+    ids=lambda mark: next(iter(mark)),
+)
+def test_the_map_of_a_synthetic_film_says_in_every_panel_that_it_is_one(mark):
+    ds = heatmap(phantom(**mark))
     assert ds.SyntheticData == "YES"
     picture = np.frombuffer(ds.PixelData, np.uint8).reshape(ds.Rows, ds.Columns, 3)
     film = picture[36:-36, :512, 0]
@@ -66,7 +71,7 @@ def test_it_lies_in_the_patients_study_and_names_the_film():
     ds = heatmap(source)
     assert ds.StudyInstanceUID == source.StudyInstanceUID
     assert ds.SourceImageSequence[0].ReferencedSOPInstanceUID == source.SOPInstanceUID
-    assert "Cardiomegaly: 91 %" in ds.DerivationDescription
+    assert "Cardiomegaly: probability 91 %" in ds.DerivationDescription
     assert BANNER in ds.ImageComments
     assert encoded(ds) == encoded(heatmap(source))
 

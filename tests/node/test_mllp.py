@@ -27,7 +27,7 @@ PARKED, PENDING, SENT = DeliveryStatus.PARKED, DeliveryStatus.PENDING, DeliveryS
 def parcel(name: str = "hl7") -> Parcel:
     source = phantom(name, PatientName="Doe^Jane")
     made = build_oru(*told(source), Hl7Settings(host="h"), "18748-4")
-    item = Delivery(made.uid, "", "1", 1, "hl7", "hl7", "p", 0, 1e6)
+    item = Delivery(made.uid, "", "1", 1, "hl7", "hl7", "p", 0, 1e6, "")
     return Parcel(item, made.content, None)
 
 

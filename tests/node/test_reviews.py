@@ -173,6 +173,29 @@ def test_answers_are_added_once_and_stay_through_an_edit(
     assert texts(third)[-1].startswith("Question: Is it large? Answer: The mean")
 
 
+def test_an_answer_about_one_film_is_not_told_of_another(database: sa.Engine) -> None:
+    reviews, questions = Reviews(database), Questions(database)
+    for generation, film in ((1, "1.2.3.4"), (2, "1.2.3.5")):
+        if generation == 2:
+            with writing(database) as connection:
+                row = connection.execute(sa.select(study)).one()
+                connection.execute(study.insert().values({**row._mapping, "generation": 2}))
+                values = {"study_uid": "1.2.3", "generation": 2, "finished_at": 4.0}
+                content = CONTENT | {"source": film}
+                connection.execute(result.insert().values(**values, content=content))
+        questions.ask("1.2.3", f"Film {generation}?", by="reader", now=3.0)
+        claimed = questions.claim(3.0, lease_s=9)
+        assert claimed is not None
+        questions.answer(claimed, "Yes.", {"source": film}, 4.0)
+    assert reviews.uncarried() == ("1.2.3",)
+    generation = reviews.add_answers("1.2.3", 5.0)
+    revision = reviews.revision("1.2.3", generation)
+    assert revision is not None
+    assert revision.answers == (("Film 2?", "Yes."),)
+    first, second = questions.of_study("1.2.3")
+    assert (first.carried_by, second.carried_by) == (None, 3)
+
+
 def test_every_channel_says_what_people_added(drafted: tuple[Node, Dataset]) -> None:
     node, ds = drafted
     edit(node, ds)

@@ -7,11 +7,15 @@ from highdicom.sr import srread
 from pydicom.dataset import Dataset
 from pydicom.uid import Comprehensive3DSRStorage, ComprehensiveSRStorage
 
+from engine.assessment import Bands, assess
 from engine.findings import FINDINGS
 from node.config_outputs import FindingsSettings
 from node.finding_codes import FINDING_CODES, REGIONS, finding_code
+from node.sr_document import BANNER, Basis
+from node.sr_findings import build_findings_sr
+from node.sr_review import EDITED
 from tests.films import phantom
-from tests.node.outputs_made import encoded, findings_sr, identity
+from tests.node.outputs_made import PROVENANCE, assessments, encoded, findings_sr, identity
 
 LITERAL = {
     "No Finding": ("17621005", "SCT"),
@@ -104,8 +108,41 @@ def test_presence_and_certainty_are_the_classifiers(finding, presence, percent):
     assert stated == ([] if percent is None else [percent])
 
 
+def sites(finding: str, chance: float, text: str) -> list[Dataset]:
+    chances = dict.fromkeys(FINDINGS, 0.3) | {finding: chance}
+    found = assess(chances, set(FINDINGS), text, Bands())
+    return values(group_of(findings_sr(assessments=found, text=text), finding), "363698007")
+
+
+def test_what_is_absent_is_absent_on_both_sides():
+    (site,) = sites("Pleural Effusion", 0.03, "Small left basilar pleural effusion.")
+    assert "ContentSequence" not in site
+
+
+def test_a_heart_has_no_side():
+    (site,) = sites("Cardiomegaly", 0.9, "Cardiomegaly with left ventricular prominence, left.")
+    (plain,) = sites("Cardiomegaly", 0.9, "Left heart enlargement.")
+    assert "ContentSequence" not in site
+    assert "ContentSequence" not in plain
+
+
+def test_a_report_on_an_edited_text_does_not_say_that_software_wrote_it():
+    source = phantom()
+    made = build_findings_sr(
+        Basis(source, [source], PROVENANCE),
+        assessments(),
+        "",
+        identity(),
+        FindingsSettings(),
+        is_edited=True,
+    )
+    told = [item.TextValue for item in values(group_of(made, "No Finding"), "121106")]
+    assert EDITED in told
+    assert BANNER not in str(made)
+
+
 def test_side_and_region_of_the_text_become_the_site():
-    site = values(group_of(findings_sr(), "Pleural Effusion"), "363698007")[0]
+    (site,) = sites("Pleural Effusion", 0.9, "Small left basilar pleural effusion.")
     assert coded(site) == ("3120008", "SCT")
     assert {coded(item) for item in site.ContentSequence} == {
         ("7771000", "SCT"),
@@ -128,6 +165,8 @@ def test_a_contradiction_is_told_beside_the_codes():
         ("Right PICC.", "112174"),
         ("Pacemaker and right chest tube.", "49062001"),
         ("No acute disease.", "49062001"),
+        ("No pacemaker.", "49062001"),
+        ("The endotracheal tube has been removed. Right PICC.", "112174"),
     ],
 )
 def test_a_device_is_named_when_the_text_names_just_one(text, code):

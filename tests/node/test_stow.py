@@ -42,7 +42,7 @@ PARKED, PENDING, SENT = DeliveryStatus.PARKED, DeliveryStatus.PENDING, DeliveryS
 def parcel(name: str = "stow") -> Parcel:
     ds = draft_sr(phantom(name))
     made = Made.of(ds)
-    item = Delivery(made.uid, made.sop_class_uid, "1", 1, "stow", "report", "p", 0, 1e6)
+    item = Delivery(made.uid, made.sop_class_uid, "1", 1, "stow", "report", "p", 0, 1e6, "")
     return Parcel(item, made.content, ds)
 
 
@@ -135,6 +135,15 @@ def test_a_part_that_was_stored_under_202_is_sent() -> None:
     assert read_reply(202, stored_answer("1.2"), "1.2").status is SENT
     assert read_reply(202, stored_answer("1.3"), "1.2").status is PENDING
     assert read_reply(409, stored_answer("1.2"), "1.2").status is PARKED
+
+
+@pytest.mark.parametrize("reason", [10**30, -1, True, "0110"])
+def test_a_reason_that_the_ledger_could_not_hold_is_none(reason: Any) -> None:
+    item = {"00081155": {"Value": ["1.2"]}, "00081197": {"Value": [reason]}}
+    answer = read_reply(409, {"00081198": {"Value": [item]}}, "1.2")
+    assert answer.status is DeliveryStatus.PARKED
+    assert answer.code is not None
+    assert answer.code <= 0xFFFF
 
 
 def test_a_warning_is_kept() -> None:
@@ -281,6 +290,20 @@ def test_a_server_that_misbehaves_is_tried_again_and_not_quoted(
             list(StowCarrier(settings).carry([parcel()]))
     assert "Doe" not in str(caught.value)
     assert time.monotonic() - started < 8
+
+
+def _logs_people_in(sock: socket.socket) -> None:
+    sock.recv(65_536)
+    page = b"\n<!DOCTYPE html><html><title>Log in</title></html>"
+    sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(page), page))
+    time.sleep(0.2)
+
+
+def test_a_page_for_people_stores_nothing() -> None:
+    with rude(_logs_people_in) as port:
+        settings = StowSettings(url=f"http://127.0.0.1:{port}", timeout_s=2)
+        (reply,) = StowCarrier(settings).carry([parcel()])
+    assert reply.status is PENDING
 
 
 def test_a_server_that_is_not_there_is_named() -> None:

@@ -19,6 +19,7 @@ from node.app import Node
 from node.checks import run_checks
 from node.cli import main
 from node.redact import key
+from node.reviews import Reviews
 from node.schema import result
 from node.transactions import writing
 from node.web.server import WebPortTaken
@@ -201,6 +202,16 @@ def test_a_question_that_is_none_is_refused_with_its_reason(
     refused = client.call("POST", f"{study(ds)}/questions", record)
     assert refused.status == status
     assert refused.json["reason"]
+
+
+def test_a_field_that_is_null_is_left_out(page: tuple[Node, Client, Dataset]) -> None:
+    node, client, ds = page
+    assert client.call("POST", f"{study(ds)}/questions", {"question": None}).status == 422
+    record = {"verdict": "edit", "reason": ["style"], "findings": ["New."], "impression": None}
+    assert client.call("POST", f"{study(ds)}/feedback", record).status == 201
+    (kept,) = Reviews(node._database).of_study(ds.StudyInstanceUID)
+    drafted = node.journal.study(ds.StudyInstanceUID)[0]["result"]["impression"]
+    assert (kept["findings"], kept["impression"]) == (["New."], drafted)
 
 
 def test_other_kinds_of_bodies_are_refused(page: tuple[Node, Client, Dataset]) -> None:
