@@ -67,6 +67,12 @@ class Assessment:
         """Tell whether classifier and text do not contradict each other."""
         return (self.presence, self.text) not in _CONTRADICTIONS
 
+    @property
+    def is_omitted(self) -> bool:
+        """Tell whether the classifier sees a finding of which the text is silent."""
+        said = self.text != "not stated" or self.finding == "No Finding"
+        return self.presence == "present" and not said
+
     def as_json(self) -> dict[str, Any]:
         """Return the assessment as JSON-ready values."""
         return {**asdict(self), "regions": list(self.regions), "agrees": self.agrees}
@@ -143,8 +149,15 @@ def _regions(mentions: Sequence[Mention]) -> tuple[str, ...]:
 
 
 def disagreement(assessment: Assessment) -> str:
-    """Return the sentence that tells a reader of a contradiction; empty where there is none."""
-    if assessment.agrees or assessment.certainty is None:
+    """Return the sentence that tells a reader of a contradiction or an omission; else nothing."""
+    if assessment.certainty is None:
+        return ""
+    if assessment.is_omitted:
+        return (
+            f"Not mentioned: {assessment.finding.lower()}; the classifier gives it a probability "
+            f"of {100 * assessment.certainty:.0f} %. Look at the film."
+        )
+    if assessment.agrees:
         return ""
     if assessment.finding == "No Finding":
         return _on_normality(assessment.text, assessment.certainty)

@@ -20,6 +20,7 @@ from node.web.parts import Parts, wants_json
 
 _MAX_WAIT_S = 60.0
 _LOOK_S = 0.1
+_MAX_DIGITS = 15
 
 
 class Asking:
@@ -70,8 +71,10 @@ class Asking:
             request, "question.html", asked=found, study=key(found.study_uid)
         )
 
-    def _find(self, study_uid: str, number: int) -> Question:
-        found = self._parts.questions.find(study_uid, number)
+    def _find(self, study_uid: str, number: str) -> Question:
+        """Return a question by its number; a number that no ledger could hold finds nothing."""
+        is_number = number.isdecimal() and len(number) <= _MAX_DIGITS
+        found = self._parts.questions.find(study_uid, int(number)) if is_number else None
         if found is None:
             raise HTTPException(HTTPStatus.NOT_FOUND, "the study has no such question")
         return found
@@ -81,7 +84,7 @@ class Asking:
         until = time.monotonic() + _wait_s(request)
         while asked.state == "waiting" and time.monotonic() < until:
             await asyncio.sleep(_LOOK_S)
-            asked = await run_in_threadpool(self._find, asked.study_uid, asked.id)
+            asked = await run_in_threadpool(self._find, asked.study_uid, str(asked.id))
         return asked
 
 

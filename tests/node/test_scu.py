@@ -15,7 +15,7 @@ from pynetdicom import AE, evt
 from node.clock import SystemClock
 from node.config import NodeSettings, PeerSettings, TlsSettings
 from node.errors import PeerError
-from node.scu import Scu
+from node.scu import NotTaken, Scu
 from node.sop_classes import EXPLICIT_LITTLE, IMPLICIT_LITTLE, VERIFICATION
 from node.tls import Tls
 from tests.films import CR, phantom
@@ -110,7 +110,9 @@ def test_a_class_that_is_not_taken_leaves_the_others(pacs: Pacs) -> None:
     mammogram = phantom("m", SOPClassUID="1.2.840.10008.5.1.4.1.1.1.2")
     classes = [mammogram.SOPClassUID, CR]
     refused, stored = SCU.store(_peer(pacs.port), [mammogram, phantom("x")], classes)
-    assert "does not take Digital Mammography" in str(refused)
+    assert isinstance(refused, NotTaken)
+    assert "does not take Digital Mammography" in refused.reason
+    assert CR in refused.accepted
     assert stored == 0x0000
 
 

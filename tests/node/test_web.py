@@ -169,6 +169,14 @@ def test_wrong_tokens_lock_an_address_out(start_node: Start, tmp_path: Path, pac
     wait_for(lambda: client.log_in().status == 303)
 
 
+@pytest.mark.parametrize("number", ["0", "9" * 40, "x", "-1", "%00"])
+def test_a_question_that_is_none_is_not_found(
+    page: tuple[Node, Client, Dataset], number: str
+) -> None:
+    _, client, ds = page
+    assert client.call("GET", f"{study(ds)}/questions/{number}").status == 404
+
+
 def test_a_program_asks_and_gets_its_answer(page: tuple[Node, Client, Dataset]) -> None:
     _, client, ds = page
     path = f"/studies/{ds.StudyInstanceUID}/questions"
