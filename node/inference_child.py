@@ -17,7 +17,9 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import IO, Any
 
 from engine.assessment import Bands
@@ -33,6 +35,9 @@ NO_MEMORY = "the model needs more memory than it may take"
 MORE_MEMORY = "raise node.work.engine_memory_mb, or set it to 0 for no limit"
 _OUT_OF_MEMORY = ("bad_alloc", "bad allocation", "Failed to allocate memory", "out of memory")
 """How runtimes say it where they do not raise MemoryError."""
+
+_FIRST_TO_GO = "500"
+"""How much sooner than by its size the kernel ends it (proc(5), oom_score_adj)."""
 
 IDENTITY = ("name", "version", "digest", "device_uid", "license", "intended_use")
 """What a model says of itself, beside its transform."""
@@ -63,6 +68,8 @@ def _image(asked: Message) -> wire.Array:
 def confine(memory_mb: int) -> None:
     """Limit the memory of this process, let it dump no core, and leave signals to the node.
 
+    Where the machine runs out of memory it is this process that goes, and not the node.
+
     Ctrl-C and systemd signal every process of a service at once: the node ends us when it has
     finished what is under way.
     """
@@ -70,6 +77,8 @@ def confine(memory_mb: int) -> None:
     if memory_mb:
         limit = memory_mb * 1024 * 1024
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    with suppress(OSError):  # some containers show /proc read-only
+        Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
 

@@ -180,7 +180,8 @@ class ModelProcess:
         pause_s = min(_FIRST_PAUSE_S * 2.0 ** (self._num_failed - 1), _LONGEST_PAUSE_S)
         self._not_before = time.monotonic() + (pause_s if self._num_failed else 0.0)
         self._num_failed += 1
-        say(_LOG, "inference.stopped", level=logging.WARNING, during=kind, reason=reason)
+        if kind != "start":  # whoever waits for the start says why there was none
+            say(_LOG, "inference.stopped", level=logging.WARNING, during=kind, reason=reason)
 
     def end(self) -> None:
         """End it at once, if it runs."""

@@ -38,12 +38,12 @@ class FakeEngine:
     def __init__(self, *, rejects: tuple[str, ...] = (), fails: bool = False) -> None:
         self.rejects = rejects
         self.fails = fails
-        self.num_reports = self.num_warm_ups = 0
+        self.num_reports = 0
         self.may_answer = threading.Event()
         self.may_answer.set()
 
     def warm_up(self) -> None:
-        self.num_warm_ups += 1
+        """There is nothing to load."""
 
     def inspect(self, image: Image) -> Inspection:
         return Inspection(not self.rejects, "frontal", self.rejects, {"frontal": 1.0})
