@@ -135,10 +135,10 @@ def serve(requests: IO[bytes], answers: IO[bytes], load: Callable[[], Drafter]) 
         _write(answers, answer)
 
 
-def guarded(make: Callable[[], Message]) -> tuple[Message, bool]:
-    """Return what is made, or why it cannot be, and whether this process may go on."""
+def guarded(make: Callable[[], Message]) -> tuple[bytes, bool]:
+    """Return the answer, or why there is none, and whether this process may go on."""
     try:
-        return make(), True
+        return make().pack(), True
     except Exception as error:  # noqa: BLE001  (whatever it is, it crosses as a reason)
         if _is_out_of_memory(error) or _is_out_of_memory(error.__cause__):
             return refusal("", NO_MEMORY, MORE_MEMORY), False
@@ -148,9 +148,9 @@ def guarded(make: Callable[[], Message]) -> tuple[Message, bool]:
         return refusal(kind.__name__, str(error), error.hint), True
 
 
-def refusal(kind: str, reason: str, hint: str) -> Message:
+def refusal(kind: str, reason: str, hint: str) -> bytes:
     """Return the answer that says why there is none; no kind where this process ends with it."""
-    return Message({"error": {"class": kind, "reason": reason, "hint": hint}})
+    return Message({"error": {"class": kind, "reason": reason, "hint": hint}}).pack()
 
 
 def _is_out_of_memory(error: BaseException | None) -> bool:
@@ -169,8 +169,8 @@ class _Notes(logging.Handler):
         self.lines.append(record.getMessage())
 
 
-def _write(answers: IO[bytes], answer: Message) -> None:
-    answers.write(answer.pack())
+def _write(answers: IO[bytes], answer: bytes) -> None:
+    answers.write(answer)
     answers.flush()
 
 

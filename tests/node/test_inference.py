@@ -5,65 +5,30 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from engine.assessment import Bands
-from engine.config import EngineSettings
 from engine.errors import (
     BundleCorrupt,
     BundleIncompatible,
     EngineError,
     GenerationFault,
 )
-from node.app import Node
-from node.config import WorkSettings
 from node.errors import InferenceFault
 from node.inference import InferenceChild
 from tests.fakes import FakeEngine
-from tests.films import phantom
 from tests.node.conftest import (
-    Pacs,
-    associate,
-    send,
-    settings_for,
-    study_state,
+    is_gone,
     wait_for,
-    wait_for_state,
 )
 
 DARK, BRIGHT = (np.full((1, 256, 256), value, np.float32) for value in (-0.5, 0.5))
 Make = Callable[..., InferenceChild]
-
-
-@pytest.fixture
-def make() -> Iterator[Make]:
-    """Return a function that starts a model which behaves in a way of `strange_child`."""
-    children: list[InferenceChild] = []
-
-    def start(way: str, **work: Any) -> InferenceChild:
-        settings = EngineSettings(bundle=Path("/") / way)
-        child = InferenceChild(settings, WorkSettings(**work), "tests.node.strange_child")
-        child.start()
-        children.append(child)
-        return child
-
-    yield start
-    for child in children:
-        child.stop()
-
-
-def _is_gone(pid: int) -> bool:
-    stat = Path(f"/proc/{pid}/stat")
-    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
 
 
 def test_every_call_answers_as_in_this_process(make: Make) -> None:
@@ -113,7 +78,7 @@ def test_a_call_that_ends_the_process_says_why_and_the_next_is_answered(
         child.report(DARK)
     assert fault.match(reason)
     assert hint in fault.value.hint
-    assert _is_gone(first)
+    assert is_gone(first)
     assert child.report(BRIGHT) == FakeEngine().report(BRIGHT)
     assert child.pid != first
     said = "".join([*capfd.readouterr(), caplog.text, str(fault.value), fault.value.hint])
@@ -163,7 +128,7 @@ def test_a_process_that_died_between_two_studies_costs_neither(make: Make) -> No
     pid = child.pid
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: _is_gone(pid))
+    wait_for(lambda: is_gone(pid))
     assert child.report(DARK) == FakeEngine().report(DARK)
 
 
@@ -204,33 +169,13 @@ def test_what_the_engine_notes_while_it_loads_comes_into_the_log(
     assert 'inference.note text="backend skipped: gpu: none here"' in caplog.text
 
 
-def test_a_call_under_way_is_left_alone_when_the_node_stops(make: Make) -> None:
-    child = make("hangs", draft_timeout_s=12)
-    child.warm_up()
-    faults: list[BaseException] = []
-
-    def report() -> None:
-        try:
-            child.report(DARK)
-        except InferenceFault as fault:
-            faults.append(fault)
-
-    busy = threading.Thread(target=report)
-    busy.start()
-    time.sleep(0.3)
-    child.stop()
-    assert not faults, "its study is not to fail because the node stops"
-    busy.join()
-    assert len(faults) == 1
-
-
 def test_another_bundle_in_the_same_place_is_not_taken_up(make: Make) -> None:
     child = make("changes")
     child.report(DARK)
     pid = child.pid
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: _is_gone(pid))
+    wait_for(lambda: is_gone(pid))
     with pytest.raises(BundleIncompatible) as refused:
         child.report(DARK)
     assert refused.value.hint == "restart the node"
@@ -262,68 +207,3 @@ def test_who_waits_too_long_for_a_turn_is_told(make: Make) -> None:
     with pytest.raises(InferenceFault, match="busy"):
         child.inspect(DARK)
     busy.join()
-
-
-def test_the_process_has_its_limits_and_leaves_signals_to_the_node(make: Make) -> None:
-    child = make("plain", engine_memory_mb=3000)
-    child.warm_up()
-    pid = child.pid
-    assert pid is not None
-    limits = Path(f"/proc/{pid}/limits").read_text().splitlines()
-    wanted = {"Max core file size": "0", "Max address space": str(3000 << 20)}
-    for name, value in wanted.items():
-        (line,) = (line for line in limits if line.startswith(name))
-        assert line.removeprefix(name).split()[:2] == [value, value]
-    assert Path(f"/proc/{pid}/oom_score_adj").read_text() == "500\n"
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        os.kill(pid, number)
-    child.report(DARK)
-    assert child.pid == pid
-
-
-def test_the_process_ends_with_the_node_whatever_it_is_doing() -> None:
-    code = (
-        "import os, pathlib, signal, threading, time\n"
-        "import numpy as np\n"
-        "from engine.config import EngineSettings\n"
-        "from node.config import WorkSettings\n"
-        "from node.inference import InferenceChild\n"
-        "engine = EngineSettings(bundle=pathlib.Path('/hangs'))\n"
-        "child = InferenceChild(engine, WorkSettings(), 'tests.node.strange_child')\n"
-        "child.warm_up()\n"
-        "dark = np.full((1, 256, 256), -1, np.float32)\n"
-        "threading.Thread(target=child.report, args=(dark,), daemon=True).start()\n"
-        "time.sleep(0.3)\n"
-        "print(child.pid, flush=True)\n"
-        "os.kill(os.getpid(), signal.SIGKILL)\n"
-    )
-    parent = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
-    )
-    wait_for(lambda: _is_gone(int(parent.stdout)), 10)
-
-
-def test_a_killed_process_fails_its_study_and_neither_the_next_nor_the_listener(
-    make: Make, pacs: Pacs, tmp_path: Path
-) -> None:
-    child = make("slow")
-    node = Node(settings_for(tmp_path / "root", pacs.port), child)
-    node.warm_up()
-    node.start()
-    try:
-        killed, after = phantom("killed"), phantom("after")
-        send(node, killed)
-        wait_for_state(node, killed, "RUNNING")
-        time.sleep(0.2)
-        assert child.pid is not None
-        os.kill(child.pid, signal.SIGKILL)
-        assoc = associate(node)
-        assert assoc.send_c_echo().Status == 0
-        assoc.release()
-        wait_for_state(node, killed, "FAILED")
-        reason = node.journal.study(killed.StudyInstanceUID)[0]["reason"]
-        assert reason.startswith("the model stopped (report): the system ended it")
-        send(node, after)
-        wait_for(lambda: study_state(node, after) == ["DONE"], 30)
-    finally:
-        node.stop()
