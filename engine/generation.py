@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from engine.backends.base import Logits, Slot
-from engine.sampling import GREEDY, Sampling, codes_only, pick, text_only
+from engine.sampling import GREEDY, Sampling, codes_only, finite, pick, text_only
 from engine.vocabulary import CODES_PER_IMAGE, Vocabulary
 
 Advance = Callable[[int], None]
@@ -74,8 +74,15 @@ def generate_codes(
 
 
 def guided(logits: Sequence[Logits], guidance: float) -> Logits:
-    """Combine prompted and unprompted logits; with one of them there is nothing to combine."""
+    """Combine prompted and unprompted logits; with one of them there is nothing to combine.
+
+    Raises
+    ------
+    GenerationFault
+        The combination overflowed.
+    """
     if len(logits) == 1:
         return logits[0]
     prompted, unprompted = logits
-    return prompted + np.float32(guidance) * (prompted - unprompted)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return finite(prompted + np.float32(guidance) * (prompted - unprompted))

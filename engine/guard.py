@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.errors import GenerationFault
 from engine.results import Image, Inspection
 
 VIEWS = ("frontal", "lateral", "other")
@@ -84,10 +85,30 @@ Check = Callable[[Image, Answers, Thresholds], str | None]
 CHECKS: tuple[Check, ...] = (flat, foreign, sideways, turned, negative)
 
 
+def finite_answers(answers: Answers) -> Answers:
+    """Return the classifier's answers, refusing NaN and infinity.
+
+    Raises
+    ------
+    GenerationFault
+        The classifier produced a value that is no number.
+    """
+    if not all(np.isfinite(values).all() for values in answers.values()):
+        raise GenerationFault("the film classifier produced values that are not numbers")
+    return answers
+
+
 def inspect(image: Image, answers: Answers, limits: Thresholds) -> Inspection:
-    """Run every check on a rendered film and the classifier's answers for it."""
+    """Run every check on a rendered film and the classifier's answers for it.
+
+    Raises
+    ------
+    GenerationFault
+        The classifier produced a value that is no number.
+    """
     if not np.isfinite(image).all():
         return Inspection(False, "other", ("the film holds values that are not numbers",), {})
+    finite_answers(answers)
     found = (check(image, answers, limits) for check in CHECKS)
     reasons = tuple(reason for reason in found if reason)
     scores = {

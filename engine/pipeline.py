@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 from tokenizers import Tokenizer
 
 from engine import guard, hints, report
@@ -29,6 +30,7 @@ from engine.vqgan import codes_of_film, film_from_codes
 
 MAX_REPORT_TOKENS = 160
 MAX_ANSWER_TOKENS = 64
+WARM_UP_TOKENS = 4
 CHANCE_AUROC = 0.5
 
 
@@ -97,6 +99,29 @@ class Engine:
             answers = self.backend.classify(image)
         return guard.inspect(image, answers, self.limits)
 
+    def classify(self, image: Image) -> guard.Answers:
+        """Return the film classifier's answers.
+
+        Raises
+        ------
+        GenerationFault
+            One of them is no number.
+        """
+        with self.lock:
+            return guard.finite_answers(self.backend.classify(image))
+
+    def warm_up(self) -> None:
+        """Look at a blank film and write a few words: no study waits for what happens once.
+
+        Raises
+        ------
+        GenerationFault
+            This machine computes no numbers.
+        """
+        blank = np.zeros((1, self.transform.size, self.transform.size), np.float32)
+        self.inspect(blank)
+        self.answer_about(blank, REPORT_INSTRUCTIONS[0], "", WARM_UP_TOKENS, ignore)
+
     @property
     def hint_thresholds(self) -> dict[str, float]:
         """The probability from which a finding is named in a prompt; empty: none ever is."""
@@ -105,9 +130,7 @@ class Engine:
 
     def findings(self, image: Image) -> dict[str, float]:
         """Return the classifier's probability of each finding."""
-        with self.lock:
-            answers = self.backend.classify(image)
-        values = answers["findings"].tolist()
+        values = self.classify(image)["findings"].tolist()
         return dict(zip(FINDINGS, values, strict=True))
 
     @property
@@ -131,8 +154,7 @@ class Engine:
         The mean of a map is the finding's calibrated logit but for a constant (class activation
         mapping, arXiv 1512.04150).
         """
-        with self.lock:
-            maps = self.backend.classify(image).get("evidence")
+        maps = self.classify(image).get("evidence")
         if maps is None:
             return {}
         return {name: maps[i] for i, name in enumerate(FINDINGS) if name in self.proven}

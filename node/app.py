@@ -280,8 +280,9 @@ class Node:
 
     def warm_up(self) -> None:
         """Start now what would otherwise start with the first study."""
-        if "draft" in self.settings.node.roles:
+        if "draft" in self.settings.node.roles and self._engine is not None:
             self._renderer.warm_up()
+            self._engine.warm_up()
 
     def reload(self) -> bool:
         """Read certificates and keys again; tell whether they are in use now."""

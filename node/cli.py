@@ -110,14 +110,16 @@ def _settings(options: argparse.Namespace) -> Settings:
 
 def _run(options: argparse.Namespace) -> int:
     """Run the node."""
-    from node.app import Node
-    from node.running import run_until_signalled
+    from node.inference import inference
 
     settings = _settings(options)
     logs.set_up(settings.node.log_level)
     logs.guard_crashes()
-    engine = load_engine(settings) if "draft" in settings.node.roles else None
-    run_until_signalled(Node(settings, engine))
+    with inference(settings) as engine:
+        from node.app import Node  # while the model loads
+        from node.running import run_until_signalled
+
+        run_until_signalled(Node(settings, engine))
     return 0
 
 

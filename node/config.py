@@ -144,6 +144,7 @@ class WorkSettings(Section):
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 3
     decode_memory_mb: Annotated[int, Field(ge=512, le=65_536)] = 2048
     decode_cpu_s: Annotated[int, Field(ge=1, le=3600)] = 20
+    engine_memory_mb: Annotated[int, Field(ge=0, le=1_048_576)] = 8192
 
 
 class TlsSettings(Section):

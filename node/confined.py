@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import queue
-import select
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from engine.errors import PixelError
 from engine.pixels import Transform
 from engine.results import Image
+from node.children import end_child, read_exactly, reason_of, start_child
 from node.config import WorkSettings
 from node.logs import get_logger, say
 from node.render_child import ANSWER
@@ -48,28 +46,13 @@ class _Child:
         if self._process is None:
             settings = self._settings
             limits = [str(settings.decode_memory_mb), str(settings.decode_cpu_s)]
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "node.render_child", *limits],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                bufsize=0,
-                cwd="/",
-                env={**os.environ, **_ONE_THREAD, "PYTHONPATH": _absolute(sys.path)},
-            )
+            self._process = start_child("node.render_child", *limits, environment=_ONE_THREAD)
         return self._process
 
     def stop(self) -> int:
         """End the process; return its exit status, negative for a signal."""
         process, self._process = self._process, None
-        if process is None:
-            return 0
-        if process.poll() is None:
-            process.kill()
-        status = process.wait()
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                pipe.close()
-        return status
+        return 0 if process is None else end_child(process)
 
     def render(self, path: Path, wanted: Mapping[str, Any]) -> bytes:
         """Render one film in the form that `node.render_child` knows by what is wanted.
@@ -86,8 +69,8 @@ class _Child:
         deadline = time.monotonic() + self._settings.decode_cpu_s * _WALL_FACTOR + _MARGIN_S
         try:
             process.stdin.write(json.dumps(request).encode() + b"\n")
-            is_image, length = ANSWER.unpack(_read(process.stdout, ANSWER.size, deadline))
-            content = _read(process.stdout, min(length, _MAX_ANSWER_BYTES), deadline)
+            is_image, length = ANSWER.unpack(read_exactly(process.stdout, ANSWER.size, deadline))
+            content = read_exactly(process.stdout, min(length, _MAX_ANSWER_BYTES), deadline)
         except (OSError, EOFError) as error:
             raise self._dead(error) from error
         if not is_image:
@@ -101,7 +84,7 @@ class _Child:
         if not hung and self._process is not None:
             self._process.wait(_MARGIN_S)
         status = self.stop()
-        reason = "it took too long" if hung else _DEATHS.get(status, f"it ended with {status}")
+        reason = "it took too long" if hung else reason_of(status, _DEATHS)
         say(_LOG, "decoding.stopped", reason=reason)
         return PixelError(
             f"the pixels cannot be decoded within the limits: {reason}",
@@ -111,33 +94,6 @@ class _Child:
 
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 """A pool of threads would reserve more address space than decoding may take."""
-
-
-def _absolute(places: Sequence[str]) -> str:
-    """Return where modules are looked for, for a process that works in another folder."""
-    return os.pathsep.join(str(Path(place).resolve()) for place in places)
-
-
-def _read(pipe: IO[bytes], num_bytes: int, deadline: float) -> bytes:
-    """Read so many bytes.
-
-    Raises
-    ------
-    TimeoutError
-        They did not come before the deadline.
-    EOFError
-        The process ended first.
-    """
-    content = bytearray()
-    while len(content) < num_bytes:
-        left_s = deadline - time.monotonic()
-        if left_s <= 0 or not select.select([pipe], [], [], left_s)[0]:
-            raise TimeoutError
-        piece = pipe.read(num_bytes - len(content))
-        if not piece:
-            raise EOFError
-        content += piece
-    return bytes(content)
 
 
 class ConfinedRenderer:

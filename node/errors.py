@@ -5,6 +5,8 @@
     CxrError
     ├── ConfigError
     │   └── ConfigInvalid     the configuration file has problems; all of them are listed
+    ├── EngineError
+    │   └── InferenceFault    the process that the model runs in died, hung or spoke nonsense
     └── NodeError             the node could not do its part
         ├── StorageError      a disk or ledger refused
         │   ├── DiskFull
@@ -28,7 +30,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from engine.errors import ConfigError, CxrError
+from engine.errors import ConfigError, CxrError, EngineError
 
 SUCCESS = 0x0000
 OUT_OF_RESOURCES = 0xA700
@@ -61,6 +63,12 @@ class ConfigInvalid(ConfigError):
     def __init__(self, problems: Sequence[ConfigProblem]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class InferenceFault(EngineError):
+    """The process that the model runs in did not survive."""
+
+    default_hint = "the node starts it again; look for `inference.stopped` in the log"
 
 
 class NodeError(CxrError):

@@ -16,7 +16,11 @@ from node.revisions import Revision
 
 
 class Drafter(Protocol):
-    """What the pipeline asks of a model; `engine.pipeline.Engine` is one."""
+    """What the pipeline asks of a model.
+
+    `engine.pipeline.Engine` is one, in this process; `node.inference.InferenceChild` is one in
+    another.
+    """
 
     @property
     def name(self) -> str:
@@ -37,6 +41,9 @@ class Drafter(Protocol):
     @property
     def transform(self) -> Transform:
         """How a film becomes an image."""
+
+    def warm_up(self) -> None:
+        """Do now what would otherwise be done for the first study."""
 
     def inspect(self, image: Image) -> Inspection:
         """Tell whether a film may be drafted from."""

@@ -21,8 +21,8 @@ def run_until_signalled(node: Node) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, on_signal)
-    node.start()
     node.warm_up()
+    node.start()
     while (came := _next_signal(signals)) in (None, signal.SIGHUP):
         if came is not None:
             node.reload()

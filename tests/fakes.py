@@ -42,6 +42,9 @@ class FakeEngine:
         self.may_answer = threading.Event()
         self.may_answer.set()
 
+    def warm_up(self) -> None:
+        """There is nothing to load."""
+
     def inspect(self, image: Image) -> Inspection:
         return Inspection(not self.rejects, "frontal", self.rejects, {"frontal": 1.0})
 

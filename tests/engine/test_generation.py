@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import GenerationFault
-from engine.generation import generate_codes, generate_text
+from engine.generation import generate_codes, generate_text, guided
 from engine.sampling import Sampling, nucleus
 from engine.vocabulary import Vocabulary
 
@@ -99,3 +99,9 @@ def test_the_nucleus_keeps_the_likeliest_and_sums_to_one(weights, top_p):
     assert kept.sum() == pytest.approx(1.0)
     assert kept[np.argmax(given_weights)] > 0
     assert given_weights[kept > 0].min() >= given_weights[kept == 0].max(initial=0.0)
+
+
+def test_guidance_that_overflows_is_a_fault():
+    high, low = np.full(4, 3e38, np.float32), np.full(4, -3e38, np.float32)
+    with pytest.raises(GenerationFault):
+        guided([high, low], 2.0)

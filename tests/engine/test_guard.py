@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from engine.errors import GenerationFault
 from engine.guard import Thresholds, inspect
 
 FILM = np.tile(np.linspace(-1, 1, 256, dtype=np.float32), (1, 256, 1))
@@ -43,3 +44,11 @@ def test_a_flat_film_is_refused():
 
 def test_a_film_of_no_numbers_is_refused():
     assert not inspect(np.full_like(FILM, np.nan), GOOD, LIMITS).accepted
+
+
+@pytest.mark.parametrize("name", sorted(GOOD))
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_classifier_that_answers_no_numbers_is_a_fault_and_no_refusal(name, value):
+    broken = np.full_like(GOOD[name], value)
+    with pytest.raises(GenerationFault, match="film classifier"):
+        inspect(FILM, {**GOOD, name: broken}, LIMITS)

@@ -16,10 +16,12 @@ from pynetdicom import AE, evt
 from pynetdicom.events import EventHandlerType
 from pynetdicom.transport import AssociationSocket
 
+from engine.config import EngineSettings
 from node import transport
 from node.app import Node
-from node.config import NodeSettings, Settings
+from node.config import NodeSettings, Settings, WorkSettings
 from node.database import ledger_url, sqlite_url
+from node.inference import InferenceChild
 from node.sop_classes import IMAGE_CLASSES, TRANSFER_SYNTAXES, UNCOMPRESSED, VERIFICATION
 from tests.fakes import FakeEngine
 from tests.postgres import Postgres
@@ -182,3 +184,26 @@ def half_written(root: Path) -> list[Path]:
     """Return the files under a storage root that are on their way in."""
     files = (path for path in (root / "incoming").rglob("*") if path.is_file())
     return [path for path in files if path.name != "lock"]
+
+
+@pytest.fixture
+def make() -> Iterator[Callable[..., InferenceChild]]:
+    """Return a function that starts a model which behaves in a way of `strange_child`."""
+    children: list[InferenceChild] = []
+
+    def start(way: str, **work: Any) -> InferenceChild:
+        settings = EngineSettings(bundle=Path("/") / way)
+        child = InferenceChild(settings, WorkSettings(**work), "tests.node.strange_child")
+        child.start()
+        children.append(child)
+        return child
+
+    yield start
+    for child in children:
+        child.stop()
+
+
+def is_gone(pid: int) -> bool:
+    """Tell whether a process has ended."""
+    stat = Path(f"/proc/{pid}/stat")
+    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"

@@ -1,0 +1,223 @@
+"""The model in a process of its own (`node.inference_process`), restarted when it is gone."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from engine.assessment import Assessment, Bands
+from engine.config import EngineSettings
+from engine.errors import BundleIncompatible
+from engine.pixels import Transform
+from engine.results import Answer, DraftReport, Drawing, Evidence, Image, Inspection
+from node import inference_wire as wire
+from node.config import Settings, WorkSettings
+from node.errors import InferenceFault
+from node.inference_child import IDENTITY
+from node.inference_process import TOO_SLOW, ModelProcess
+from node.inference_wire import Message
+from node.logs import get_logger, say
+
+_LOG = get_logger("inference")
+_Result = TypeVar("_Result")
+_STOP_S = 1.0
+
+
+class InferenceChild:
+    """A `node.ports.Drafter` whose model runs in another process; calls wait for their turn.
+
+    Parameters
+    ----------
+    engine
+        The `engine` section: which bundle runs, and on what.
+    work
+        The `node.work` section: how long a draft may take, and how much memory.
+    module
+        What runs in the process.
+    """
+
+    def __init__(
+        self, engine: EngineSettings, work: WorkSettings, module: str = "node.inference_child"
+    ) -> None:
+        self._process = ModelProcess(engine, work, module)
+        self._timeout_s = work.draft_timeout_s
+        self._turn = threading.Lock()
+        self._is_ready = False
+        self._identity: Mapping[str, Any] = {}
+
+    def start(self) -> None:
+        """Start the process; it loads while the caller goes on."""
+        with self._my_turn():
+            self._process.start()
+
+    def warm_up(self) -> None:
+        """Wait until the model is loaded and warm.
+
+        Raises
+        ------
+        BundleError, EngineError
+            It cannot be.
+        """
+        with self._my_turn():
+            self._open()
+
+    def stop(self) -> None:
+        """End the process, for good.
+
+        A call under way is left alone: its study is taken up again at the next start, and the
+        process ends with this one.
+        """
+        if self._turn.acquire(timeout=_STOP_S):  # and nobody gets another turn
+            self._process.end()
+
+    @property
+    def pid(self) -> int | None:
+        """The process, where there is one."""
+        return self._process.pid
+
+    @property
+    def name(self) -> str:
+        """Name of the model."""
+        return str(self._known("name"))
+
+    @property
+    def version(self) -> str:
+        """Version of the model."""
+        return str(self._known("version"))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the bundle."""
+        return str(self._known("digest"))
+
+    @property
+    def device_uid(self) -> str:
+        """UID of this model as an observing device."""
+        return str(self._known("device_uid"))
+
+    @property
+    def license(self) -> str:
+        """The licence of the weights."""
+        return str(self._known("license"))
+
+    @property
+    def intended_use(self) -> str:
+        """What the model may be used for."""
+        return str(self._known("intended_use"))
+
+    @property
+    def transform(self) -> Transform:
+        """How a film becomes an image."""
+        transform: Transform = self._known("transform")
+        return transform
+
+    def inspect(self, image: Image) -> Inspection:
+        """Tell whether a film may be drafted from."""
+        return self._call("inspect", wire.unpack_inspection, image)
+
+    def report(self, image: Image) -> DraftReport:
+        """Draft a report."""
+        return self._call("report", wire.unpack_report, image)
+
+    def ask(self, image: Image, question: str) -> Answer:
+        """Answer a question on a film."""
+        return self._call("ask", wire.unpack_answer, image, question=question)
+
+    def draw(self, text: str, *, seed: int) -> Drawing:
+        """Draw a synthetic film."""
+        return self._call("draw", wire.unpack_drawing, text=text, seed=seed)
+
+    def assess(self, image: Image, text: str, bands: Bands) -> tuple[Assessment, ...]:
+        """Tell what the classifier sees of each finding beside what a draft says."""
+        asked = {"text": text, "bands": vars(bands)}
+        return self._call("assess", wire.unpack_assessments, image, **asked)
+
+    def evidence(self, image: Image) -> Mapping[str, Evidence]:
+        """Tell where each finding's evidence lies; empty where the model cannot."""
+        return self._call("evidence", wire.unpack_evidence, image)
+
+    def _known(self, name: str) -> Any:
+        """Return what the model said of itself when it was first ready."""
+        if not self._identity:
+            self.warm_up()
+        return self._identity[name]
+
+    def _call(
+        self,
+        kind: str,
+        read: Callable[[Message], _Result],
+        image: Image | None = None,
+        **fields: object,
+    ) -> _Result:
+        """Put a request to the model.
+
+        Raises
+        ------
+        EngineError
+            The model could not answer, or its process did not survive it (`InferenceFault`).
+        """
+        arrays = {} if image is None else {"image": image}
+        request = Message({"call": kind, **fields}, arrays).pack()
+        with self._my_turn():
+            self._open()
+            return self._process.exchange(kind, read, request)
+
+    @contextmanager
+    def _my_turn(self) -> Iterator[None]:
+        if not self._turn.acquire(timeout=self._timeout_s):
+            reason = f"the model was busy for {self._timeout_s:g} s"
+            raise InferenceFault(reason, hint=TOO_SLOW)
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+    def _open(self) -> None:
+        """Have a process that is ready: start another where the last one is gone."""
+        if self._is_ready and not self._process.bury() and self._process.pid is not None:
+            return
+        self._is_ready = False
+        self._process.start()
+        self._greet(self._process.exchange("start", _hello))
+        self._is_ready = True
+
+    def _greet(self, hello: Mapping[str, Any]) -> None:
+        """Take note of who answers; it must be the model that answered before."""
+        if self._identity and hello["digest"] != self._identity["digest"]:
+            self._process.fail("start", "the bundle has changed")
+            raise BundleIncompatible(
+                "the bundle on disk is not the one that the node started with",
+                hint="restart the node",
+            )
+        self._identity = hello
+        for note in hello["notes"]:
+            say(_LOG, "inference.note", level=logging.WARNING, text=note)
+        took_s = round(self._process.age_s, 3)
+        say(_LOG, "inference.ready", model=self.name, version=self.version, took_s=took_s)
+
+
+def _hello(message: Message) -> Mapping[str, Any]:
+    """Return who the model is, with its transform and what it noted while it loaded."""
+    fields = message.fields
+    return {
+        **{name: str(fields[name]) for name in IDENTITY},
+        "transform": Transform.from_json(fields["transform"]),
+        "notes": [str(note) for note in fields["notes"]],
+    }
+
+
+@contextmanager
+def inference(settings: Settings) -> Iterator[InferenceChild | None]:
+    """Run the model beside the block, if this node drafts; it loads while the block goes on."""
+    if "draft" not in settings.node.roles:
+        yield None
+        return
+    child = InferenceChild(settings.engine, settings.node.work)
+    child.start()
+    try:
+        yield child
+    finally:
+        child.stop()

@@ -1,0 +1,191 @@
+"""The inside of the process that the model runs in: it may hang, swell or crash.
+
+It loads the bundle, warms up, says who it is, then answers requests, one at a time, until standard
+input ends. Standard output carries the answers (`node.inference_wire`) and nothing else: whatever a
+library prints goes nowhere. An error of our tree crosses as class, reason and hint; of any other
+only its kind and place, for its text may quote a patient, and this process ends with it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import resource
+import select
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import IO, Any
+
+from engine.assessment import Bands
+from engine.errors import CxrError
+from node import inference_wire as wire
+from node.config import Settings
+from node.inference_wire import Message
+from node.loading import load_engine
+from node.logs import brief, silence_libraries
+from node.ports import Drafter
+
+NO_MEMORY = "the model needs more memory than it may take"
+MORE_MEMORY = "raise node.work.engine_memory_mb, or set it to 0 for no limit"
+_OUT_OF_MEMORY = ("bad_alloc", "bad allocation", "Failed to allocate memory", "out of memory")
+"""How runtimes say it where they do not raise MemoryError."""
+
+_FIRST_TO_GO = "500"
+"""How much sooner than by its size the kernel ends it (proc(5), oom_score_adj)."""
+
+IDENTITY = ("name", "version", "digest", "device_uid", "license", "intended_use")
+"""What a model says of itself, beside its transform."""
+
+Load = Callable[[Settings], Drafter]
+Call = Callable[[Drafter, Message], Message]
+
+CALLS: Mapping[str, Call] = {
+    "inspect": lambda engine, asked: wire.pack_inspection(engine.inspect(_image(asked))),
+    "report": lambda engine, asked: wire.pack_report(engine.report(_image(asked))),
+    "ask": lambda engine, asked: wire.pack_answer(
+        engine.ask(_image(asked), asked.fields["question"])
+    ),
+    "draw": lambda engine, asked: wire.pack_drawing(
+        engine.draw(asked.fields["text"], seed=asked.fields["seed"])
+    ),
+    "assess": lambda engine, asked: wire.pack_assessments(
+        engine.assess(_image(asked), asked.fields["text"], Bands(**asked.fields["bands"]))
+    ),
+    "evidence": lambda engine, asked: wire.pack_evidence(engine.evidence(_image(asked))),
+}
+
+
+def _image(asked: Message) -> wire.Array:
+    return asked.arrays["image"]
+
+
+def confine(memory_mb: int) -> None:
+    """Limit the memory of this process, let it dump no core, and leave signals to the node.
+
+    Where the machine runs out of memory it is this process that goes, and not the node.
+
+    Ctrl-C and systemd signal every process of a service at once: the node ends us when it has
+    finished what is under way.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if memory_mb:
+        limit = memory_mb * 1024 * 1024
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    with suppress(OSError):  # some containers show /proc read-only
+        Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def end_with_the_node() -> None:
+    """End when standard input is closed, whatever is being computed then."""
+    poll = select.poll()
+    poll.register(sys.stdin.fileno(), 0)  # its end alone
+    poll.poll()
+    os._exit(0)
+
+
+class Service:
+    """The model, once it is loaded, and its answers."""
+
+    def __init__(self, load: Callable[[], Drafter]) -> None:
+        self._load = load
+        self._engine: Drafter | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether the model is loaded and warm."""
+        return self._engine is not None
+
+    def open(self) -> Message:
+        """Load and warm up; return who the model is."""
+        notes = _Notes()
+        logging.getLogger("engine").addHandler(notes)
+        engine = self._load()
+        engine.warm_up()
+        identity = {name: getattr(engine, name) for name in IDENTITY}
+        self._engine = engine
+        transform = engine.transform.as_json()
+        return Message({**identity, "transform": transform, "notes": notes.lines})
+
+    def answer(self, head: bytes, requests: IO[bytes]) -> Message:
+        """Answer the request that begins with this head."""
+        assert self._engine is not None
+        num_text, num_raw = wire.sizes_of(head)
+        asked = wire.unpack(requests.read(num_text), requests.read(num_raw))
+        return CALLS[str(asked.fields["call"])](self._engine, asked)
+
+
+def serve(requests: IO[bytes], answers: IO[bytes], load: Callable[[], Drafter]) -> None:
+    """Load, say hello, and answer until the requests end, or an error that is not ours."""
+    service = Service(load)
+    answer, goes_on = guarded(service.open)
+    _write(answers, answer)
+    while goes_on and service.is_open:
+        head = requests.read(wire.HEAD.size)
+        if len(head) < wire.HEAD.size:
+            return
+        answer, goes_on = guarded(partial(service.answer, head, requests))
+        _write(answers, answer)
+
+
+def guarded(make: Callable[[], Message]) -> tuple[bytes, bool]:
+    """Return the answer, or why there is none, and whether this process may go on."""
+    try:
+        return make().pack(), True
+    except Exception as error:  # noqa: BLE001  (whatever it is, it crosses as a reason)
+        if _is_out_of_memory(error) or _is_out_of_memory(error.__cause__):
+            return refusal("", NO_MEMORY, MORE_MEMORY), False
+        if not isinstance(error, CxrError):
+            return refusal("", brief(error), ""), False
+        kind = next(kind for kind in type(error).mro() if kind.__module__ == "engine.errors")
+        return refusal(kind.__name__, str(error), error.hint), True
+
+
+def refusal(kind: str, reason: str, hint: str) -> bytes:
+    """Return the answer that says why there is none; no kind where this process ends with it."""
+    return Message({"error": {"class": kind, "reason": reason, "hint": hint}}).pack()
+
+
+def _is_out_of_memory(error: BaseException | None) -> bool:
+    text = str(error)
+    return isinstance(error, MemoryError) or any(words in text for words in _OUT_OF_MEMORY)
+
+
+class _Notes(logging.Handler):
+    """Keeps what the engine says of backends while it loads, when there is no patient yet."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
+def _write(answers: IO[bytes], answer: bytes) -> None:
+    answers.write(answer)
+    answers.flush()
+
+
+def main(load: Load = load_engine) -> None:
+    """Serve the model that the first argument describes."""
+    wanted: dict[str, Any] = json.loads(sys.argv[1])
+    confine(wanted["memory_mb"])
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123  (a device)
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
+    silence_libraries()
+    threading.Thread(target=end_with_the_node, daemon=True).start()
+    settings = Settings.model_validate({"engine": wanted["engine"]})
+    serve(sys.stdin.buffer, answers, lambda: load(settings))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,186 @@
+"""What node and model say to each other over pipes: JSON and raw numbers, nothing that executes.
+
+A message is `HEAD`, a JSON object, then its arrays one after another as little-endian float32; the
+object's key ``arrays`` names each with its shape.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.assessment import Assessment
+from engine.results import Answer, DraftReport, Drawing, Evidence, Image, Inspection, Provenance
+from engine.vocabulary import CODES_PER_IMAGE, NUM_CODES
+
+Array = NDArray[np.float32]
+
+HEAD = struct.Struct("<4sIQ")
+"""The mark of a message, the bytes of its JSON, and the bytes of its arrays."""
+MARK = b"CXR1"
+MAX_BYTES = 64 * 1024 * 1024
+
+
+class Nonsense(ValueError):
+    """The other side does not keep to the protocol."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """One request or answer."""
+
+    fields: Mapping[str, Any]
+    arrays: Mapping[str, Array] = field(default_factory=dict)
+
+    def pack(self) -> bytes:
+        """Return it as bytes.
+
+        Raises
+        ------
+        ValueError
+            A number is none: JSON has no NaN.
+        """
+        shapes = [[name, list(array.shape)] for name, array in self.arrays.items()]
+        text = json.dumps({**self.fields, "arrays": shapes}, allow_nan=False).encode()
+        raw = b"".join(np.ascontiguousarray(a, "<f4").tobytes() for a in self.arrays.values())
+        return HEAD.pack(MARK, len(text), len(raw)) + text + raw
+
+
+def sizes_of(head: bytes) -> tuple[int, int]:
+    """Return how many bytes of JSON and of arrays follow.
+
+    Raises
+    ------
+    Nonsense
+        This begins no message, or a monstrous one.
+    """
+    mark, num_text, num_raw = HEAD.unpack(head)
+    if mark != MARK or num_text + num_raw > MAX_BYTES:
+        raise Nonsense("no message begins here")
+    return num_text, num_raw
+
+
+def unpack(text: bytes, raw: bytes) -> Message:
+    """Return the message whose head announced these bytes.
+
+    Raises
+    ------
+    Nonsense
+        They are no message.
+    """
+    try:
+        fields = json.loads(text)
+        shapes = [(str(name), tuple(map(int, shape))) for name, shape in fields.pop("arrays")]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise Nonsense("the message is no JSON object with its arrays") from error
+    values = np.frombuffer(raw, "<f4") if len(raw) % 4 == 0 else np.empty(0, np.float32)
+    sizes = [math.prod(shape) if min(shape, default=0) >= 0 else -1 for _, shape in shapes]
+    if min(sizes, default=0) < 0 or 4 * sum(sizes) != len(raw):
+        raise Nonsense("the arrays are not as announced")
+    ends = np.cumsum(sizes, dtype=np.int64)
+    return Message(
+        fields,
+        {
+            name: values[end - size : end].reshape(shape)
+            for (name, shape), size, end in zip(shapes, sizes, ends, strict=True)
+        },
+    )
+
+
+def pack_inspection(inspection: Inspection) -> Message:
+    """Return what the guard says."""
+    return Message(asdict(inspection))
+
+
+def unpack_inspection(message: Message) -> Inspection:
+    """Read what `pack_inspection` wrote."""
+    fields = message.fields
+    return Inspection(
+        accepted=bool(fields["accepted"]),
+        view=str(fields["view"]),
+        reasons=tuple(map(str, fields["reasons"])),
+        scores={str(name): float(score) for name, score in fields["scores"].items()},
+    )
+
+
+def pack_report(draft: DraftReport) -> Message:
+    """Return a drafted report."""
+    return Message(asdict(draft))
+
+
+def unpack_report(message: Message) -> DraftReport:
+    """Read what `pack_report` wrote."""
+    fields = message.fields
+    findings, impression = (tuple(map(str, fields[name])) for name in ("findings", "impression"))
+    return DraftReport(findings, impression, str(fields["text"]), _provenance(message))
+
+
+def pack_answer(answer: Answer) -> Message:
+    """Return the answer to a question."""
+    return Message(asdict(answer))
+
+
+def unpack_answer(message: Message) -> Answer:
+    """Read what `pack_answer` wrote."""
+    fields = message.fields
+    return Answer(str(fields["question"]), str(fields["text"]), _provenance(message))
+
+
+def pack_drawing(drawing: Drawing) -> Message:
+    """Return a drawn film."""
+    fields = {
+        "prompt": drawing.prompt,
+        "codes": drawing.codes,
+        "provenance": drawing.provenance.as_json(),
+    }
+    return Message(fields, {"image": drawing.image})
+
+
+def unpack_drawing(message: Message) -> Drawing:
+    """Read what `pack_drawing` wrote; `Nonsense` where codes or numbers are none."""
+    fields = message.fields
+    codes = tuple(map(int, fields["codes"]))
+    if len(codes) != CODES_PER_IMAGE or not all(0 <= code < NUM_CODES for code in codes):
+        raise Nonsense("the codes of the drawing lie outside the codebook")
+    image: Image = _finite(message.arrays["image"])
+    return Drawing(str(fields["prompt"]), image, codes, _provenance(message))
+
+
+def pack_assessments(assessments: tuple[Assessment, ...]) -> Message:
+    """Return the verdicts on all findings."""
+    return Message({"assessments": [asdict(one) for one in assessments]})
+
+
+def unpack_assessments(message: Message) -> tuple[Assessment, ...]:
+    """Read what `pack_assessments` wrote."""
+    return tuple(
+        Assessment(**{**fields, "regions": tuple(fields["regions"])})
+        for fields in message.fields["assessments"]
+    )
+
+
+def pack_evidence(evidence: Mapping[str, Evidence]) -> Message:
+    """Return the evidence map of each finding."""
+    return Message({}, evidence)
+
+
+def unpack_evidence(message: Message) -> Mapping[str, Evidence]:
+    """Read what `pack_evidence` wrote; `Nonsense` where numbers are none."""
+    return {name: _finite(array) for name, array in message.arrays.items()}
+
+
+def _finite(array: Array) -> Array:
+    if not np.isfinite(array).all():
+        raise Nonsense("an array holds values that are not numbers")
+    return array
+
+
+def _provenance(message: Message) -> Provenance:
+    return Provenance(**message.fields["provenance"])

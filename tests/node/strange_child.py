@@ -1,0 +1,94 @@
+"""The inside of a process whose model behaves in the way that its bundle is named after."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from engine.errors import BundleCorrupt, EngineError, GenerationFault
+from engine.results import DraftReport, Drawing, Image
+from node.config import Settings
+from node.inference_child import main
+from node.inference_wire import Message
+from tests.fakes import FakeEngine
+
+
+class OwnFault(EngineError):
+    """It has a class that the node does not know."""
+
+
+def _unforeseen() -> None:
+    print("Doe^Jane")
+    print("Doe^Jane", file=sys.stderr)
+    raise ZeroDivisionError("Doe^Jane")
+
+
+def _garble() -> None:
+    Message.pack = lambda self: b"Doe^Jane" * 100  # type: ignore[method-assign]
+
+
+def _refuse(error: Exception) -> None:
+    raise error
+
+
+_REPORTS: dict[str, Any] = {
+    "unforeseen": _unforeseen,
+    "garbage": _garble,
+    "swells": lambda: bytearray(4 << 30),
+    "runtime": lambda: _refuse(RuntimeError("[ONNXRuntimeError] std::bad_alloc")),
+    "fault": lambda: _refuse(GenerationFault("no numbers", hint="cool it down")),
+    "own": lambda: _refuse(OwnFault()),
+    "hangs": lambda: time.sleep(60),
+    "slow": lambda: time.sleep(1),
+    "crashes": lambda: os.kill(os.getpid(), signal.SIGSEGV),
+    "aborts": lambda: os.kill(os.getpid(), signal.SIGABRT),
+    "leaves": lambda: os._exit(3),
+}
+
+
+class StrangeEngine(FakeEngine):
+    """Misbehaves on dark films alone, where it misbehaves at all."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self._way = way
+        if way == "changes":
+            self.digest = f"{os.getpid():064x}"
+
+    def report(self, image: Image) -> DraftReport:
+        if image.mean() < 0:
+            _REPORTS.get(self._way, lambda: None)()
+        return super().report(image)
+
+    def draw(self, text: str, *, seed: int) -> Drawing:
+        drawing = super().draw(text, seed=seed)
+        if text == "no numbers":
+            return replace(drawing, image=np.full_like(drawing.image, np.nan))
+        if text == "no codes":
+            return replace(drawing, codes=(1024, *drawing.codes[1:]))
+        return drawing
+
+
+def _load(settings: Settings) -> StrangeEngine:
+    assert settings.engine.bundle is not None
+    way = settings.engine.bundle.name
+    if way == "spoiled":
+        raise BundleCorrupt("encoder.onnx is missing from the bundle")
+    if way == "late":
+        time.sleep(60)
+    if way == "imports":
+        raise ImportError("Doe^Jane")
+    if way == "notes":
+        logging.getLogger("engine.backends.select").warning("backend skipped: gpu: none here")
+    return StrangeEngine(way)
+
+
+if __name__ == "__main__":
+    main(_load)
