@@ -1,8 +1,8 @@
 """The fonts of rendered pages, and what they cannot draw.
 
 DejaVu Sans comes with the node: Latin, Greek, Cyrillic, Armenian, Georgian, Hebrew and Arabic.
-WenQuanYi Micro Hei comes as a package: the Chinese, Japanese and Korean letters. What neither has
-is said on the page and never left to a question mark.
+WenQuanYi Micro Hei comes with the extra `cjk`: the Chinese, Japanese and Korean letters. What
+neither has is said on the page and never left to a question mark.
 """
 
 from __future__ import annotations
