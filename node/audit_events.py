@@ -18,8 +18,10 @@ from node import audit_message as atna
 from node.audit_message import Message, Outcome, Participant, StudyObjects
 from node.clock import as_datetime
 from node.config import PeerSettings, Settings
-from node.config_outputs import address_of
+from node.config_outputs import WEB, address_of
+from node.query import STUDY_ROOT_FIND, patient_query
 from node.schema import access, delivery, event, instance, output, rejection
+from node.sop_classes import IMPLICIT_LITTLE
 from node.transactions import reading
 
 _BATCH = 500
@@ -128,13 +130,27 @@ class AuditedEvents:
             return [row for row in connection.execute(query) if row.received_at in instants]
 
     def _delivered(self, events: Iterable[Row[Any]]) -> Iterator[Message]:
-        """Yield the messages for objects that set out, arrived, or were given up."""
+        """Yield the messages for queries, and for objects on their way, arrived or given up."""
         for row in events:
             match row.name:
                 case "delivering":
                     yield from self._setting_out(row)
                 case "sent" | "parked":
                     yield from self._ended(row, _Sent.of(row.detail))
+                case "queried":
+                    yield self._queried(row)
+
+    def _queried(self, row: Row[Any]) -> Message:
+        """Return the message for a search for earlier films of a patient (section A.5.3.10)."""
+        patient_id, _ = self._identify(self._film(row.study_uid))
+        return atna.query(
+            as_datetime(row.at),
+            self.node,
+            self._peer(row.detail),
+            sop_class_uid=STUDY_ROOT_FIND,
+            transfer_syntax_uid=IMPLICIT_LITTLE,
+            identifier=patient_query(patient_id),
+        )
 
     def _setting_out(self, row: Row[Any]) -> Iterator[Message]:
         by_destination = defaultdict(list)
@@ -231,6 +247,7 @@ class AuditedEvents:
         """Return a peer as a participant; one that left the configuration has only its name."""
         settings = self._peers.get(name)
         if settings is None:
-            return Participant(name, address=address_of(self._settings.outputs, name))
+            web = self._settings.node.priors_web.url if name == WEB else ""
+            return Participant(name, address=web or address_of(self._settings.outputs, name))
         title = settings.ae_title
         return Participant(title, ae_title=title, address=settings.host)

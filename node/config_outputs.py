@@ -18,7 +18,9 @@ MessageKind = Literal["hl7", "fhir"]
 CHANNELS: Final = ("stow", "hl7", "fhir")
 """The destinations beside the peers: no peer has the name of one."""
 
-RESERVED: Final = (*CHANNELS, "dicomweb")
+WEB: Final = "dicomweb"
+"""How the timeline calls the DICOMweb server that is asked for priors."""
+RESERVED: Final = (*CHANNELS, WEB)
 """What no peer may be called: the timeline names other things so."""
 
 Hl7Name = Annotated[str, Field(max_length=180)]

@@ -216,6 +216,8 @@ class Pipeline:
         if self._priors is None:
             return None
         answer = self._priors.look(claim, film.ds)
+        for name in answer.asked:
+            journey.passed("queried", name)
         journey.passed("prior", answer.detail)
         if answer.prior is None:
             return None

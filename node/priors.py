@@ -18,6 +18,7 @@ from pydicom.dataset import Dataset
 from sqlalchemy.engine import Engine
 
 from node.config import NodeSettings, PeerSettings
+from node.config_outputs import WEB
 from node.errors import PeerError, StorageError
 from node.file_meta import file_meta
 from node.logs import get_logger, say
@@ -35,8 +36,6 @@ _MB = 1_000_000
 _REST_S = 30.0
 """A peer that failed is left alone for this long."""
 _MAX_STUDIES = 5
-WEB = "dicomweb"
-"""How the timeline calls the DICOMweb server that is asked; no peer has the name."""
 _BROKE_OFF = "the search broke off"
 
 
@@ -178,6 +177,7 @@ class Priors:
         answer = search.answer if ended else _answer("timeout", f"{search.asking} did not answer")
         for name in search.failed if ended else {search.asking}:
             self._resting_until[name] = time.monotonic() + _REST_S
+        answer = replace(answer, asked=tuple(search.asked))
         film = search.film if ended else None
         if film is None:
             return answer
@@ -203,6 +203,7 @@ class _Search(threading.Thread):
         self._deadline = deadline
         self.ended = threading.Event()
         self.asking = sources[0].name
+        self.asked: list[str] = []
         self.failed: dict[str, str] = {}
         self.film: FoundFilm | None = None
         self.answer = _answer("error", _BROKE_OFF)
@@ -240,6 +241,7 @@ class _Search(threading.Thread):
         found: list[StudyFacts] = []
         for number, (name, source) in enumerate(self._sources.items()):
             self.asking = name
+            self.asked.append(name)
             share_s = self.remaining() / (len(self._sources) - number)
             try:
                 found += source.studies(self._current, share_s)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 from pynetdicom.association import Association
+from pynetdicom.dsutils import encode
 
 from node.errors import PeerError
 
@@ -12,6 +13,15 @@ STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 """Study Root Query/Retrieve Information Model - FIND."""
 _PENDING = (0xFF00, 0xFF01)
 _MAX_ANSWERS = 1000
+
+
+def patient_query(patient_id: str) -> bytes:
+    """Return the query for a patient's studies as it goes out, in Implicit VR Little Endian."""
+    query = Dataset()
+    query.QueryRetrieveLevel = "STUDY"
+    query.PatientID = patient_id
+    encoded = encode(query, is_implicit_vr=True, is_little_endian=True)
+    return encoded or b""
 
 
 def find(assoc: Association, query: Dataset) -> list[Dataset]:

@@ -106,6 +106,8 @@ class PriorAnswer:
     reason: str
     ms: float
     prior: Prior | None = None
+    asked: tuple[str, ...] = ()
+    """Who was asked for the patient's studies: each is a query for the audit trail."""
 
     @property
     def detail(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import socket
@@ -21,6 +22,7 @@ from node.audit_chain import verify
 from node.audit_forward import unsent
 from node.cli import main
 from node.config import Settings
+from node.query import STUDY_ROOT_FIND
 from node.tls import strict_context
 from tests.films import phantom
 from tests.node.conftest import (
@@ -91,6 +93,27 @@ def test_an_object_that_is_given_up_is_a_serious_failure(start_node: Start, pacs
     assert "0xC123" in failed.findtext("EventIdentification/EventOutcomeDescription")
 
 
+def test_a_search_for_an_earlier_film_is_audited_as_a_query(
+    start_node: Start, tmp_path: Path, pacs: Pacs
+) -> None:
+    plain = settings_for(tmp_path / "root", pacs.port)
+    asked = plain.peers["pacs"].model_copy(update={"priors": True})
+    node = start_node(plain.model_copy(update={"peers": {"pacs": asked}}))
+    ds = phantom("queried", StudyDate="20260101", PatientID="P-77")
+    send(node, ds)
+    wait_for_state(node, ds, "DONE")
+    node.stop()
+    (query,) = _of(node, "Query")
+    SCHEMA.assertValid(query)
+    subject = query.find("ParticipantObjectIdentification")
+    assert subject.get("ParticipantObjectID") == STUDY_ROOT_FIND
+    assert b"P-77" in base64.b64decode(subject.findtext("ParticipantObjectQuery"))
+    assert [one.get("AlternativeUserID") for one in query.findall("ActiveParticipant")] == [
+        "AETITLES=CXRDRAFT",
+        "AETITLES=PACS",
+    ]
+
+
 def test_what_a_killed_run_did_not_audit_is_audited_by_the_next(
     start_node: Start, pacs: Pacs
 ) -> None:
@@ -110,8 +133,6 @@ def test_what_a_killed_run_did_not_audit_is_audited_by_the_next(
 
 
 def test_changed_settings_are_named_without_their_values(start_node: Start) -> None:
-    import base64
-
     node = start_node()
     node.stop()
     peer = node.settings.peers["pacs"].model_copy(update={"host": "localhost"})
