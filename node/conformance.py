@@ -21,6 +21,7 @@ from node.finding_codes import FINDING_CODES, PRESENCES
 from node.prior_source import STUDY_ROOT_GET
 from node.query import STUDY_ROOT_FIND
 from node.recipe import CREATOR, GROUP
+from node.records import DeliveryStatus
 from node.sc import CLASSES, MARKS
 from node.sop_classes import (
     ENCAPSULATED_PDF,
@@ -31,6 +32,7 @@ from node.sop_classes import (
     VERIFICATION,
 )
 from node.sr_findings import PROFILES
+from node.store_statuses import STATUS_RULES
 from node.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 Row = Sequence[object]
@@ -56,6 +58,13 @@ study, generation and model: a repeated attempt writes the same bytes."""
 _MARKED = """
 An object that lacks any is not sent; one that carries Synthesizing Equipment or Synthetic Data is
 not taken in."""
+
+_FOLLOWS = {
+    DeliveryStatus.SENT: "delivered; commitment is asked for where the peer is so set",
+    DeliveryStatus.PENDING: "tried again with back-off",
+    DeliveryStatus.PARKED: "parked, with its reason",
+}
+"""What the node does with an object after an answer."""
 
 _BASIC_TEXT = "1.2.840.10008.5.1.4.1.1.88.11"
 _ENHANCED = "1.2.840.10008.5.1.4.1.1.88.22"
@@ -211,16 +220,23 @@ def _statuses(settings: Settings) -> Iterator[str]:
     yield "### 2.5 C-STORE response statuses"
     yield ""
     yield from table(
-        ("status", "as SCP: when it is answered", "as SCU: what follows"),
+        ("as SCP", "when it is answered"),
         (
-            ("0x0000", "the image is on disk and in the ledger", "sent; commitment is asked for"),
-            ("0xA700", "no room, disk or ledger failed; try again", "tried again with back-off"),
-            ("0xA900", "the data set is not what the command says", "parked"),
-            ("0xB000", "a warning", "sent, with the warning kept"),
-            ("0xC000", "the data set cannot be read", "parked"),
-            (conflict, "other bytes under a known SOP Instance UID; the first are kept", "-"),
+            ("0x0000", "the image is on disk and in the ledger"),
+            ("0xA700", "no room, disk or ledger failed; try again"),
+            ("0xA900", "the data set is not what the command says"),
+            ("0xC000", "the data set cannot be read"),
+            (conflict, "other bytes under a known SOP Instance UID; the first are kept"),
         ),
     )
+    rows = ((_range(row.first, row.last), row.text, _FOLLOWS[row.status]) for row in STATUS_RULES)
+    yield from table(("as SCU", "meaning", "what follows"), rows)
+    yield "Any other status: the object is parked."
+    yield ""
+
+
+def _range(first: int, last: int) -> str:
+    return f"0x{first:04X}" if first == last else f"0x{first:04X} to 0x{last:04X}"
 
 
 def _media() -> Iterator[str]:
