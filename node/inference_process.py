@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import select
 import signal
 import subprocess
 import time
@@ -109,7 +110,7 @@ class ModelProcess:
 
     def bury(self) -> bool:
         """Clear it away if it died since its last answer; tell whether it had."""
-        if self._process is None or self._process.poll() is None:
+        if self._process is None or not _has_ended(self._process):
             return False
         self._gone("idle", EOFError())
         return True
@@ -188,6 +189,14 @@ class ModelProcess:
         process, self._process = self._process, None
         if process is not None:
             end_child(process)
+
+
+def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+    """Tell whether a process has ended, or is about to: its pipe closes before it can be reaped."""
+    assert process.stdout is not None
+    poller = select.poll()
+    poller.register(process.stdout, 0)
+    return process.poll() is not None or bool(poller.poll(0))
 
 
 _REFUSAL = ("class", "reason", "hint")

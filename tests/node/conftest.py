@@ -204,6 +204,9 @@ def make() -> Iterator[Callable[..., InferenceChild]]:
 
 
 def is_gone(pid: int) -> bool:
-    """Tell whether a process has ended."""
-    stat = Path(f"/proc/{pid}/stat")
-    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
+    """Tell whether a process has ended, the last of its threads with it."""
+    stat, tasks = Path(f"/proc/{pid}/stat"), Path(f"/proc/{pid}/task")
+    if not stat.exists():
+        return True
+    is_zombie = stat.read_text().rpartition(")")[2].split()[0] == "Z"
+    return is_zombie and len(list(tasks.iterdir())) <= 1
