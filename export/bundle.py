@@ -34,7 +34,7 @@ from engine.nets.vqgan import Vqgan
 from engine.vocabulary import CODES_PER_IMAGE
 from export.config import INTENDED_USE, LICENSE, ExportSettings
 from export.kept import NOTHING, Kept
-from export.language_model import language_model, save
+from export.language_model import language_model, save, weights_beside
 from export.novelty import FeatureStatistics
 from export.onnx import ClassifierHead, DecoderHead, EncoderHead, traced
 
@@ -104,7 +104,7 @@ def manifest(
         "license": LICENSE,
         "intended_use": INTENDED_USE,
         "metrics": measured(settings.run_dir),
-        "files": {role: entry(directory / name) for role, name in FILES.items()},
+        "files": entries(directory),
     }
 
 
@@ -119,6 +119,13 @@ def told(run_dir: Path, recipe: dict[str, Any]) -> dict[str, float]:
     last = next(recipe[stage] for stage in reversed(TUNINGS) if recipe.get(stage))
     thresholds = hint_thresholds(run_dir) if last["hints"] else {}
     return {name: round(value, 4) for name, value in thresholds.items()}
+
+
+def entries(directory: Path) -> dict[str, Any]:
+    """Return the manifest's lines of a folder, weights that lie beside their graph included."""
+    found = {role: entry(directory / name) for role, name in FILES.items()}
+    weights = weights_beside(directory / FILES["language_model"])
+    return found | ({"language_model_weights": entry(weights)} if weights.is_file() else {})
 
 
 def entry(path: Path) -> dict[str, Any]:

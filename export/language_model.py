@@ -37,11 +37,15 @@ def language_model(model: Any, max_length: int, precision: Precision) -> onnx.Mo
     return made.graph.model("language_model")
 
 
-def save(model: onnx.ModelProto, path: Path) -> Path | None:
-    """Write a graph; return the file beside it that holds its weights, where one is too small."""
+def weights_beside(path: Path) -> Path:
+    """Return the file that holds a graph's weights, where one file is too small for both."""
+    return path.with_suffix(".weights")
+
+
+def save(model: onnx.ModelProto, path: Path) -> None:
+    """Write a graph, its weights beside it where one file is too small for both."""
     if stored_bytes(model) < PROTOBUF_LIMIT:
         onnx.save(model, path)
-        return None
-    weights = path.with_suffix(".weights")
-    onnx.save(model, path, save_as_external_data=True, location=weights.name, size_threshold=1024)
-    return weights
+        return
+    location = weights_beside(path).name
+    onnx.save(model, path, save_as_external_data=True, location=location, size_threshold=1024)

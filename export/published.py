@@ -23,7 +23,7 @@ from engine.nets.inert import tensors_in, unpickled
 from engine.nets.vqgan import Vqgan, VqganConfig
 from engine.pixels import Transform
 from engine.vocabulary import NUM_CODES, Vocabulary
-from export.bundle import FILES, entry, write_manifest, write_tokenizer_halves
+from export.bundle import FILES, entries, write_manifest, write_tokenizer_halves
 from export.config import INTENDED_USE
 from export.errors import ExportError
 from export.graph import Precision
@@ -71,7 +71,7 @@ def import_llm_cxr(settings: PublishedSettings) -> Path:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     write_tokenizer_halves(read_vqgan(settings.tokenizer_path), partial)
-    weights = save(
+    save(
         language_model(model, settings.max_length, settings.precision),
         partial / FILES["language_model"],
     )
@@ -79,7 +79,7 @@ def import_llm_cxr(settings: PublishedSettings) -> Path:
     guard = open_bundle(settings.guard_dir)
     shutil.copyfile(guard.path("classifier"), partial / FILES["classifier"])
     shutil.copyfile(settings.license_path, partial / FILES["license"])
-    write_manifest(partial, _manifest(settings, model, vocabulary, weights, partial))
+    write_manifest(partial, _manifest(settings, model, vocabulary, partial))
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)
     return target
@@ -146,14 +146,10 @@ def _manifest(
     settings: PublishedSettings,
     model: Any,
     vocabulary: Vocabulary,
-    weights: Path | None,
     directory: Path,
 ) -> dict[str, Any]:
     """Return ``bundle.json``; what nobody measured is not in it."""
     config = model.config
-    files = {role: entry(directory / name) for role, name in FILES.items()}
-    if weights is not None:
-        files["language_model_weights"] = entry(weights)
     return {
         "format": FORMAT,
         "name": settings.name,
@@ -177,5 +173,5 @@ def _manifest(
         "license": f"see {FILES['license']}",
         "intended_use": INTENDED_USE,
         "metrics": {},
-        "files": files,
+        "files": entries(directory),
     }

@@ -14,9 +14,10 @@ from engine.bundle import DEMO, open_bundle
 from engine.nets.vqgan import Vqgan, VqganConfig
 from engine.pipeline import Engine
 from engine.vocabulary import NUM_CODES
+from export.bundle import FILES, entries
 from export.cli import main
 from export.errors import ExportError
-from export.language_model import language_model
+from export.language_model import language_model, weights_beside
 from export.neox import split_heads
 from export.published import read_words, vocabulary_of
 
@@ -188,3 +189,11 @@ def test_a_file_that_is_no_vqgan_is_refused(tmp_path, capsys):
     assert main(verb) == 2
     assert "holds no VQ-GAN" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_weights_beside_a_graph_are_in_the_manifest_of_either_way_to_a_bundle(tmp_path):
+    for name in FILES.values():
+        (tmp_path / name).write_bytes(b"x")
+    assert entries(tmp_path).keys() == FILES.keys()
+    weights_beside(tmp_path / FILES["language_model"]).write_bytes(b"y")
+    assert entries(tmp_path)["language_model_weights"]["path"] == "language_model.weights"
