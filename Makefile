@@ -26,8 +26,9 @@ fix:
 	ruff format .
 	typos --write-changes
 
+# a file at a time on each core: most tests wait for a peer
 test:
-	pytest
+	pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
 acceptance:
 	pytest -m acceptance

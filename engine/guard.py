@@ -85,6 +85,10 @@ Check = Callable[[Image, Answers, Thresholds], str | None]
 CHECKS: tuple[Check, ...] = (flat, foreign, sideways, turned, negative)
 
 
+NO_NUMBERS = Inspection(False, "other", ("the film holds values that are not numbers",), {})
+"""The verdict on a film that no network can look at."""
+
+
 def finite_answers(answers: Answers) -> Answers:
     """Return the classifier's answers, refusing NaN and infinity.
 
@@ -107,7 +111,7 @@ def inspect(image: Image, answers: Answers, limits: Thresholds) -> Inspection:
         The classifier produced a value that is no number.
     """
     if not np.isfinite(image).all():
-        return Inspection(False, "other", ("the film holds values that are not numbers",), {})
+        return NO_NUMBERS
     finite_answers(answers)
     found = (check(image, answers, limits) for check in CHECKS)
     reasons = tuple(reason for reason in found if reason)

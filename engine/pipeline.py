@@ -1,14 +1,14 @@
 """The engine: one bundle, one backend, and the four things that a film can be asked.
 
-Thread-safe by one lock: the networks are the bottleneck, so callers queue rather than fight over
-cores.
+Thread-safe: the callers' sequences are stepped together (`engine.scheduler`), and whatever else the
+networks do takes its turn between two steps.
 """
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,13 +20,16 @@ from engine.assessment import Assessment, Bands, assess
 from engine.backends.base import Backend
 from engine.backends.select import open_backend
 from engine.bundle import Bundle, device_uid_of, open_bundle
+from engine.films import FilmReader
 from engine.findings import FINDINGS
-from engine.generation import Advance, generate_codes, generate_text, ignore
+from engine.generation import Advance, draw_codes, ignore, write_text
 from engine.pixels import Transform
 from engine.prompts import DRAW_INSTRUCTIONS, REPORT_INSTRUCTIONS, PromptBuilder
 from engine.results import Answer, DraftReport, Drawing, Evidence, Image, Inspection, Provenance
 from engine.sampling import Sampling
-from engine.vqgan import codes_of_film, film_from_codes
+from engine.scheduler import Scheduler, Urgency
+from engine.slots import SlotPool
+from engine.vqgan import film_from_codes
 
 MAX_REPORT_TOKENS = 160
 MAX_ANSWER_TOKENS = 64
@@ -42,7 +45,9 @@ class Engine:
         tokenizer = Tokenizer.from_file(str(bundle.path("tokenizer")))
         self.prompts = PromptBuilder(tokenizer, bundle.vocabulary, bundle.prompt_version)
         self.limits = guard.Thresholds.from_json(bundle.manifest.get("guard", {}))
-        self.lock = threading.Lock()
+        self.scheduler = Scheduler(backend)
+        self.slots = SlotPool(backend)
+        self.films = FilmReader(backend, self.scheduler)
 
     @classmethod
     def load(
@@ -95,20 +100,9 @@ class Engine:
 
     def inspect(self, image: Image) -> Inspection:
         """Judge whether a film may be drafted from."""
-        with self.lock:
-            answers = self.backend.classify(image)
-        return guard.inspect(image, answers, self.limits)
-
-    def classify(self, image: Image) -> guard.Answers:
-        """Return the film classifier's answers.
-
-        Raises
-        ------
-        GenerationFault
-            One of them is no number.
-        """
-        with self.lock:
-            return guard.finite_answers(self.backend.classify(image))
+        if not np.isfinite(image).all():
+            return guard.NO_NUMBERS
+        return guard.inspect(image, self.films.answers(image), self.limits)
 
     def warm_up(self) -> None:
         """Look at a blank film and write a few words: no study waits for what happens once.
@@ -120,7 +114,8 @@ class Engine:
         """
         blank = np.zeros((1, self.transform.size, self.transform.size), np.float32)
         self.inspect(blank)
-        self.answer_about(blank, REPORT_INSTRUCTIONS[0], "", WARM_UP_TOKENS, ignore)
+        prompt = self.prompt_on(blank, REPORT_INSTRUCTIONS[0])
+        self.write(prompt, WARM_UP_TOKENS, Urgency.ROUTINE)
 
     @property
     def hint_thresholds(self) -> dict[str, float]:
@@ -130,7 +125,7 @@ class Engine:
 
     def findings(self, image: Image) -> dict[str, float]:
         """Return the classifier's probability of each finding."""
-        values = self.classify(image)["findings"].tolist()
+        values = self.films.answers(image)["findings"].tolist()
         return dict(zip(FINDINGS, values, strict=True))
 
     @property
@@ -154,7 +149,7 @@ class Engine:
         The mean of a map is the finding's calibrated logit but for a constant (class activation
         mapping, arXiv 1512.04150).
         """
-        maps = self.classify(image).get("evidence")
+        maps = self.films.answers(image).get("evidence")
         if maps is None:
             return {}
         return {name: maps[i] for i, name in enumerate(FINDINGS) if name in self.proven}
@@ -165,60 +160,84 @@ class Engine:
         return hints.line(hints.likely(self.findings(image), thresholds)) if thresholds else ""
 
     def report(
-        self, image: Image, *, hinted: bool = True, advance: Advance = ignore
+        self,
+        image: Image,
+        *,
+        hinted: bool = True,
+        urgency: Urgency = Urgency.ROUTINE,
+        advance: Advance = ignore,
     ) -> DraftReport:
         """Draft a report from a frontal film, greedily.
 
         ``hinted`` may be turned off to see what the image codes alone make the model write.
         """
         started = time.perf_counter()
-        context = self.context(image) if hinted else ""
-        text = self.answer_about(image, REPORT_INSTRUCTIONS[0], context, MAX_REPORT_TOKENS, advance)
+        prompt = self.prompt_on(image, REPORT_INSTRUCTIONS[0], hinted=hinted)
+        text = self.write(prompt, MAX_REPORT_TOKENS, urgency, advance)
         findings, impression = report.parse(text)
         return DraftReport(findings, impression, text, self.provenance(started, None))
 
-    def ask(self, image: Image, question: str, *, advance: Advance = ignore) -> Answer:
+    def ask(
+        self,
+        image: Image,
+        question: str,
+        *,
+        urgency: Urgency = Urgency.ROUTINE,
+        advance: Advance = ignore,
+    ) -> Answer:
         """Answer a question on a film, greedily."""
         started = time.perf_counter()
-        text = self.answer_about(
-            image, question.strip(), self.context(image), MAX_ANSWER_TOKENS, advance
-        )
+        prompt = self.prompt_on(image, question.strip())
+        text = self.write(prompt, MAX_ANSWER_TOKENS, urgency, advance)
         return Answer(question, text, self.provenance(started, None))
 
-    def draw(self, text: str, *, seed: int, advance: Advance = ignore) -> Drawing:
+    def draw(
+        self,
+        text: str,
+        *,
+        seed: int,
+        urgency: Urgency = Urgency.ILLUSTRATION,
+        advance: Advance = ignore,
+    ) -> Drawing:
         """Draw a synthetic film for a report; the same seed draws the same film."""
         started = time.perf_counter()
         settings = self.drawing_settings()
-        with self.lock:
-            codes = generate_codes(
-                self.backend.open_slot(),
-                self.prompts.drawing(DRAW_INSTRUCTIONS[0], text),
+        texts = (text, "") if settings["guidance"] > 0 else (text,)
+        prompts = [self.prompts.drawing(DRAW_INSTRUCTIONS[0], each) for each in texts]
+        with ExitStack() as stack:
+            lent = [(stack.enter_context(self.slots.lend(ids)), ids) for ids in prompts]
+            turns = draw_codes(
+                lent,
                 self.bundle.vocabulary,
                 sampling=Sampling(settings["temperature"], settings["top_p"]),
                 seed=seed,
-                unprompted=(
-                    self.backend.open_slot(),
-                    self.prompts.drawing(DRAW_INSTRUCTIONS[0], ""),
-                ),
                 guidance=settings["guidance"],
                 advance=advance,
             )
+            codes = self.scheduler.run(turns, urgency)
+        with self.scheduler.between_steps():
             image = film_from_codes(self.backend, codes)
         return Drawing(text, image, tuple(codes), self.provenance(started, seed))
 
-    def answer_about(
-        self, image: Image, instruction: str, context: str, max_new_tokens: int, advance: Advance
+    def prompt_on(self, image: Image, instruction: str, *, hinted: bool = True) -> list[int]:
+        """Return the prompt of an instruction on a film."""
+        context = self.context(image) if hinted else ""
+        codes = self.films.codes(image).tolist()
+        return self.prompts.about_image(instruction, codes, context)
+
+    def write(
+        self, prompt: list[int], max_new_tokens: int, urgency: Urgency, advance: Advance = ignore
     ) -> str:
-        """Encode a film and answer an instruction on it."""
-        with self.lock:
-            codes = codes_of_film(self.backend, image)
-            ids = generate_text(
-                self.backend.open_slot(),
-                self.prompts.about_image(instruction, codes, context),
+        """Return what the model writes after a prompt, greedily."""
+        with self.slots.lend(prompt) as slot:
+            turns = write_text(
+                slot,
+                prompt,
                 self.bundle.vocabulary,
                 max_new_tokens=max_new_tokens,
                 advance=advance,
             )
+            ids = self.scheduler.run(turns, urgency)
         return self.prompts.text(ids)
 
     def drawing_settings(self) -> dict[str, float]:

@@ -1,7 +1,8 @@
 """From logits to one token, within what the mode allows.
 
-The mode is a mask, not a hope: in a text answer every image id is impossible, in an image every
-other id is, at any temperature. Logits that are not numbers are a fault, never a token.
+What may come next is a range of token ids, and logits exist for that range alone: in a text answer
+every image id is impossible, in an image every other id is, at any temperature. Logits that are not
+numbers are a fault, never a token.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from numpy.typing import NDArray
 
 from engine.backends.base import Logits
 from engine.errors import GenerationFault
-from engine.vocabulary import Vocabulary
 
 Weights = NDArray[np.float64]
 
@@ -45,16 +45,6 @@ def finite(logits: Logits) -> Logits:
     if not np.isfinite(logits).all():
         raise GenerationFault("the model produced values that are not numbers")
     return logits
-
-
-def text_only(logits: Logits, vocabulary: Vocabulary) -> Logits:
-    """Return logits over the text ids; index is the token id."""
-    return finite(logits)[: vocabulary.num_text]
-
-
-def codes_only(logits: Logits, vocabulary: Vocabulary) -> Logits:
-    """Return logits over the image codes; index is the code."""
-    return finite(logits)[vocabulary.num_text : vocabulary.size]
 
 
 def pick(logits: Logits, sampling: Sampling, rng: np.random.Generator | None) -> int:

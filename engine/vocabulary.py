@@ -35,6 +35,11 @@ class Vocabulary:
         return self.num_text + self.num_codes
 
     @property
+    def text_range(self) -> range:
+        """The token ids that are words and marks."""
+        return range(self.num_text)
+
+    @property
     def image_range(self) -> range:
         """The token ids that are image codes."""
         return range(self.num_text, self.size)

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engine.backends.base import Backend
+from engine.backends.base import Backend, Feed
 from engine.backends.select import open_backend
 from engine.bundle import open_bundle
-from engine.generation import generate_text
+from engine.generation import alone, write_text
 from engine.nets.classifier import film_tensor
 from engine.nets.load import LanguageModel, load_language_model, load_tokenizer
 from engine.nets.vqgan import Vqgan
@@ -74,12 +74,13 @@ def reference_logits(model: Any, ids: Sequence[int]) -> NDArray[np.float32]:
     return logits
 
 
-def bundle_logits(backend: Backend, ids: Sequence[int], start: int) -> NDArray[np.float32]:
+def bundle_logits(
+    backend: Backend, ids: Sequence[int], start: int, rows: range
+) -> NDArray[np.float32]:
     """Return the bundle's logits from position ``start - 1`` on, one step a token."""
     slot = backend.open_slot()
-    rows = [slot.prefill(ids[:start])]
-    rows += [slot.step(token) for token in ids[start:-1]]
-    return np.stack(rows)
+    parts = [ids[:start], *([token] for token in ids[start:-1])]
+    return np.concatenate([backend.forward([Feed(slot, part, rows)])[0] for part in parts])
 
 
 def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -115,9 +116,8 @@ def reference_report(model: LanguageModel, prompt: Sequence[int]) -> list[int]:
 
 def bundle_report(backend: Backend, model: LanguageModel, prompt: Sequence[int]) -> list[int]:
     """Return the bundle's greedy report."""
-    return generate_text(
-        backend.open_slot(), prompt, model.prompts.vocabulary, max_new_tokens=MAX_NEW_TOKENS
-    )
+    slot, vocabulary = backend.open_slot(), model.prompts.vocabulary
+    return alone(backend, write_text(slot, prompt, vocabulary, max_new_tokens=MAX_NEW_TOKENS))
 
 
 def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
@@ -135,13 +135,13 @@ def measure(
     tokenizer, model = load_tokenizer(run_dir), load_language_model(run_dir)
     wanted_codes = reference_codes(tokenizer, images)
     films = film_tensor(images).numpy()
-    found_codes = np.stack([backend.encode(film) for film in films])
+    found_codes = backend.encode(films)
     kls, tops, prefixes, lengths, equal, drawn = [], [], 0, 0, 0, []
     for codes, text in zip(wanted_codes, reports, strict=True):
         prompt = model.prompts.about_image(REPORT_INSTRUCTIONS[0], codes.tolist())
         ids = [*prompt, *model.prompts.text_ids(text), model.prompts.vocabulary.end_id]
         wanted = reference_logits(model.model, ids)[len(prompt) - 1 : -1]
-        found = bundle_logits(backend, ids, len(prompt))
+        found = bundle_logits(backend, ids, len(prompt), range(wanted.shape[-1]))
         kls.append(divergence(wanted, found))
         tops.append(wanted.argmax(-1) == found.argmax(-1))
         a, b = reference_report(model, prompt), bundle_report(backend, model, prompt)
@@ -166,4 +166,4 @@ def measure(
 def drawing_error(model: Vqgan, backend: Backend, codes: NDArray[np.int64]) -> float:
     """Return the mean absolute difference of the two decoded films in [-1, 1]."""
     wanted = model.decode(torch.from_numpy(codes)[None]).mean(1)[0].numpy()
-    return float(np.abs(wanted - backend.decode(codes)[0]).mean())
+    return float(np.abs(wanted - backend.decode(codes[None])[0, 0]).mean())

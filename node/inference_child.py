@@ -33,7 +33,13 @@ from node.ports import Drafter
 
 NO_MEMORY = "the model needs more memory than it may take"
 MORE_MEMORY = "raise node.work.engine_memory_mb, or set it to 0 for no limit"
-_OUT_OF_MEMORY = ("bad_alloc", "bad allocation", "Failed to allocate memory", "out of memory")
+_OUT_OF_MEMORY = (
+    "bad_alloc",
+    "bad allocation",
+    "Failed to allocate memory",
+    "Cannot allocate memory",  # a thread that finds no room for its stack
+    "out of memory",
+)
 """How runtimes say it where they do not raise MemoryError."""
 
 _FIRST_TO_GO = "500"

@@ -3,35 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.results import Codes, Image
+from engine.errors import GenerationFault
+from engine.results import Image
 
 Logits = NDArray[np.float32]
+Images = NDArray[np.float32]
+"""Films: float32 [N, 1, 256, 256] in [-1, 1]."""
+CodeRows = NDArray[np.int64]
+"""The codes of several images: int64 [N, 256]."""
 
 
 class Slot(Protocol):
-    """One sequence with its key/value cache."""
+    """One sequence with its key/value cache; it belongs to the backend that opened it."""
 
     @property
     def length(self) -> int:
         """Tokens in the cache."""
         ...
 
-    def prefill(self, token_ids: Sequence[int]) -> Logits:
-        """Append a prompt and return the logits [V] after its last token."""
-        ...
-
-    def step(self, token_id: int) -> Logits:
-        """Append one token and return the logits [V] after it."""
+    @property
+    def room(self) -> int:
+        """Tokens that it can still take."""
         ...
 
     def rewind(self, length: int) -> None:
         """Forget every token from position ``length`` on."""
         ...
+
+
+@dataclass(frozen=True)
+class Feed:
+    """Tokens to append to one sequence, and which logits are wanted.
+
+    Parameters
+    ----------
+    slot
+        The sequence.
+    token_ids
+        At least one token.
+    rows
+        The token ids that may come next: only their logits are computed, or kept.
+    num_wanted
+        Logits after the last so many tokens are returned; 0: none.
+    """
+
+    slot: Slot
+    token_ids: Sequence[int]
+    rows: range
+    num_wanted: int = 1
 
 
 class Backend(Protocol):
@@ -47,16 +72,36 @@ class Backend(Protocol):
         """Tokens that a slot can hold."""
         ...
 
+    @property
+    def max_batch(self) -> int:
+        """Sequences that one call of `forward` serves well."""
+        ...
+
     def open_slot(self) -> Slot:
         """Return an empty sequence."""
         ...
 
-    def encode(self, image: Image) -> Codes:
-        """Film [1, 256, 256] -> codes [256]."""
+    def forward(self, feeds: Sequence[Feed]) -> list[Logits]:
+        """Append tokens to sequences, each of which is named once; return their logits.
+
+        Returns
+        -------
+        list
+            For each feed float32 [num_wanted, len(rows)], in the order of the feeds.
+
+        Raises
+        ------
+        GenerationFault
+            A sequence would outgrow `max_length`.
+        """
         ...
 
-    def decode(self, codes: Codes) -> Image:
-        """Codes [256] -> film [1, 256, 256]."""
+    def encode(self, images: Images) -> CodeRows:
+        """Films [N, 1, 256, 256] -> codes [N, 256]."""
+        ...
+
+    def decode(self, codes: CodeRows) -> Images:
+        """Codes [N, 256] -> films [N, 1, 256, 256]."""
         ...
 
     def classify(self, image: Image) -> dict[str, NDArray[np.float32]]:
@@ -65,3 +110,18 @@ class Backend(Protocol):
         A bundle that can explain itself gives ``evidence`` [14, H, W] as well.
         """
         ...
+
+
+def refuse_overflow(feeds: Sequence[Feed]) -> None:
+    """Refuse feeds for which a cache has no room.
+
+    Raises
+    ------
+    GenerationFault
+        A sequence would outgrow its cache.
+    """
+    for feed in feeds:
+        if len(feed.token_ids) > feed.slot.room:
+            limit = feed.slot.length + feed.slot.room
+            reason = f"the sequence is longer than {limit} tokens"
+            raise GenerationFault(reason, hint="ask a shorter question")

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.backends.base import Logits
-from engine.bundle import Bundle, CacheShape
-from engine.errors import BackendUnavailable, BundleIncompatible, GenerationFault
-from engine.results import Codes, Image
+from engine.backends.base import CodeRows, Feed, Images, Logits, refuse_overflow
+from engine.bundle import Bundle
+from engine.errors import BackendUnavailable, BundleIncompatible
+from engine.results import Image
 
 NAME = "onnx_cpu"
 PROVIDERS = ["CPUExecutionProvider"]
@@ -39,54 +39,28 @@ def import_onnxruntime() -> Any:
 
 @dataclass
 class OnnxSlot:
-    """One sequence: its cache tensors and how many entries are filled."""
+    """One sequence: its cache tensors, bound to the graph, and how many entries are filled."""
 
-    session: Any
     binding: Any
-    cache: CacheShape
+    max_length: int
     tensors: list[Any] = field(default_factory=list)
     length: int = 0
 
-    def prefill(self, token_ids: Sequence[int]) -> Logits:
-        """Append a prompt; see `Slot.prefill`."""
-        return self.run(token_ids)
-
-    def step(self, token_id: int) -> Logits:
-        """Append one token; see `Slot.step`."""
-        return self.run([token_id])
+    @property
+    def room(self) -> int:
+        """Tokens that it can still take."""
+        return self.max_length - self.length
 
     def rewind(self, length: int) -> None:
         """Forget tokens; what lies behind ``length`` is masked and will be written over."""
         self.length = min(self.length, length)
-
-    def run(self, token_ids: Sequence[int]) -> Logits:
-        """Feed tokens at the end of the sequence and return the last logits [V]."""
-        count = len(token_ids)
-        if self.length + count > self.cache.max_length:
-            raise GenerationFault(
-                f"the sequence is longer than {self.cache.max_length} tokens",
-                hint="ask a shorter question",
-            )
-        positions = np.arange(self.length, self.length + count, dtype=np.int64)[None]
-        feeds = {
-            "input_ids": np.asarray([token_ids], dtype=np.int64),
-            "position_ids": positions,
-            "write_indices": np.asarray([self.length], dtype=np.int64),
-            "logits_from": np.asarray([count - 1], dtype=np.int64),
-        }
-        for name, values in feeds.items():
-            self.binding.bind_cpu_input(name, values)
-        self.binding.bind_output("logits", "cpu")
-        self.session.run_with_iobinding(self.binding)
-        self.length += count
-        logits: Logits = self.binding.get_outputs()[0].numpy()[0, -1]
-        return logits
 
 
 class OnnxCpuBackend:
     """The four graphs of a bundle as onnxruntime sessions."""
 
     name = NAME
+    max_batch = 1
 
     def __init__(self, bundle: Bundle, num_threads: int = 0) -> None:
         self.runtime = import_onnxruntime()
@@ -118,30 +92,52 @@ class OnnxCpuBackend:
     def open_slot(self) -> OnnxSlot:
         """Allocate an empty cache and bind it to itself: the graph updates it in place."""
         cache = self.bundle.cache
-        binding = self.language_model.io_binding()
-        slot = OnnxSlot(self.language_model, binding, cache)
-        binding.bind_output("logits", "cpu")
+        slot = OnnxSlot(self.language_model.io_binding(), cache.max_length)
+        slot.binding.bind_output("logits", "cpu")  # the first of the outputs
         shape = (1, cache.num_kv_heads, cache.max_length, cache.head_dim)
         for index in range(cache.num_layers):
             for kind in ("k", "v"):
                 zeros = np.zeros(shape, dtype=np.float32)
                 tensor = self.runtime.OrtValue.ortvalue_from_numpy(zeros)
-                binding.bind_ortvalue_input(f"past_{kind}_{index}", tensor)
-                binding.bind_ortvalue_output(f"present_{kind}_{index}", tensor)
+                slot.binding.bind_ortvalue_input(f"past_{kind}_{index}", tensor)
+                slot.binding.bind_ortvalue_output(f"present_{kind}_{index}", tensor)
                 slot.tensors.append(tensor)
         return slot
 
-    def encode(self, image: Image) -> Codes:
-        """Film [1, 256, 256] -> codes [256]."""
-        (codes,) = self.encoder.run(None, {"image": image[None]})
-        found: Codes = codes[0].astype(np.int64)
+    def forward(self, feeds: Sequence[Feed]) -> list[Logits]:
+        """Append tokens, one sequence after the other; see `Backend.forward`."""
+        refuse_overflow(feeds)
+        return [self.run(feed) for feed in feeds]
+
+    def run(self, feed: Feed) -> Logits:
+        """Append tokens to one sequence; return the logits of the wanted rows."""
+        slot: Any = feed.slot
+        count = len(feed.token_ids)
+        inputs = {
+            "input_ids": np.asarray([feed.token_ids], dtype=np.int64),
+            "position_ids": np.arange(slot.length, slot.length + count, dtype=np.int64)[None],
+            "write_indices": np.asarray([slot.length], dtype=np.int64),
+            "logits_from": np.asarray([count - max(1, feed.num_wanted)], dtype=np.int64),
+        }
+        for name, values in inputs.items():
+            slot.binding.bind_cpu_input(name, values)
+        slot.binding.bind_output("logits", "cpu")
+        self.language_model.run_with_iobinding(slot.binding)
+        slot.length += count
+        logits: Logits = slot.binding.get_outputs()[0].numpy()[0]
+        return logits[:, feed.rows.start : feed.rows.stop]
+
+    def encode(self, images: Images) -> CodeRows:
+        """Films [N, 1, 256, 256] -> codes [N, 256]."""
+        (codes,) = self.encoder.run(None, {"image": images})
+        found: CodeRows = codes.astype(np.int64)
         return found
 
-    def decode(self, codes: Codes) -> Image:
-        """Codes [256] -> film [1, 256, 256]."""
-        (image,) = self.decoder.run(None, {"codes": codes[None]})
-        drawn: Image = image[0]
-        return drawn
+    def decode(self, codes: CodeRows) -> Images:
+        """Codes [N, 256] -> films [N, 1, 256, 256]."""
+        (drawn,) = self.decoder.run(None, {"codes": codes})
+        images: Images = drawn
+        return images
 
     def classify(self, image: Image) -> dict[str, NDArray[np.float32]]:
         """Film -> the classifier's answers for it."""

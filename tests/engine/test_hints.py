@@ -22,27 +22,6 @@ ALWAYS, NEVER = 0.0, 2.0
 FILM = np.tile(np.linspace(-1, 1, 256, dtype=np.float32), (1, 256, 1))
 
 
-class Listener:
-    """A backend that does its work and remembers the prompts that it was given."""
-
-    def __init__(self, backend):
-        self.backend, self.prompts = backend, []
-
-    def __getattr__(self, name):
-        return getattr(self.backend, name)
-
-    def open_slot(self):
-        slot = self.backend.open_slot()
-        prefill = slot.prefill
-
-        def listening(ids):
-            self.prompts.append(list(ids))
-            return prefill(ids)
-
-        slot.prefill = listening
-        return slot
-
-
 def hinted_bundle(target, thresholds):
     """Copy the demo bundle and state thresholds in it."""
     directory = shutil.copytree(DEMO, target)
@@ -53,11 +32,10 @@ def hinted_bundle(target, thresholds):
 
 @pytest.fixture(scope="module")
 def hinted(tmp_path_factory):
-    """An engine that names an effusion in every prompt, and its listener."""
+    """An engine that names an effusion in every prompt."""
     thresholds = {"Pleural Effusion": ALWAYS, "Edema": NEVER}
     bundle = hinted_bundle(tmp_path_factory.mktemp("hints") / "bundle", thresholds)
-    backend = Listener(open_backend(bundle, "auto", 1))
-    return Engine(bundle, backend), backend
+    return Engine(bundle, open_backend(bundle, "auto", 1))
 
 
 def test_a_finding_is_likely_from_its_own_threshold_on():
@@ -82,25 +60,22 @@ def test_a_bundle_without_thresholds_gives_no_line(tmp_path):
 
 
 def test_a_bundle_with_thresholds_names_what_reaches_them(hinted):
-    engine, _ = hinted
-    assert 0 <= engine.findings(FILM)["Pleural Effusion"] <= 1
-    assert engine.context(FILM) == "Likely findings: pleural effusion."
+    assert 0 <= hinted.findings(FILM)["Pleural Effusion"] <= 1
+    assert hinted.context(FILM) == "Likely findings: pleural effusion."
 
 
 def test_the_prompt_of_a_report_is_one_that_training_makes(hinted, monkeypatch):
-    engine, backend = hinted
+    given = []
+    monkeypatch.setattr(hinted, "write", lambda prompt, *_: given.append(prompt) or "")
     monkeypatch.setattr(instructions, "MISSED_HINT", 0.0)
     monkeypatch.setattr(instructions, "FALSE_HINT", 0.0)
     case = film("s1", "There is a small left pleural effusion.")
-    codes = np.asarray([codes_of_film(engine.backend, FILM)], np.int16)
-    builder = RowBuilder(engine.prompts, [case], codes, SftSection(hints=1.0))
+    codes = np.asarray([codes_of_film(hinted.backend, FILM)], np.int16)
+    builder = RowBuilder(hinted.prompts, [case], codes, SftSection(hints=1.0))
     taught = builder.about(0, REPORT_INSTRUCTIONS[0], np.random.default_rng(0))
-    backend.prompts.clear()
-    engine.report(FILM)
-    assert backend.prompts == [taught]
-    backend.prompts.clear()
-    engine.report(FILM, hinted=False)
-    assert backend.prompts != [taught]
-    unhinted = RowBuilder(engine.prompts, [case], codes, SftSection(hints=0.0))
+    hinted.report(FILM)
+    hinted.report(FILM, hinted=False)
+    assert given[0] == taught != given[1]
+    unhinted = RowBuilder(hinted.prompts, [case], codes, SftSection(hints=0.0))
     plain = unhinted.about(0, REPORT_INSTRUCTIONS[0], np.random.default_rng(0))
-    assert backend.prompts == [plain]
+    assert given[1] == plain

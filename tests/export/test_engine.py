@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from engine.generation import generate_text
+from engine.backends.base import Feed
+from engine.generation import alone, write_text
 
 
 def film(seed=0):
@@ -24,30 +25,38 @@ def test_a_drawing_repeats_for_its_seed(engine):
     assert np.abs(first.image).max() <= 1
 
 
+def last_logits(engine, slot, ids):
+    """Append tokens; return the logits after the last."""
+    rows = range(engine.bundle.vocabulary.size)
+    return engine.backend.forward([Feed(slot, ids, rows)])[0][-1]
+
+
 def test_steps_and_prefill_agree_and_a_rewound_slot_forgets(engine):
     ids = engine.prompts.about_text("Explain it.")
-    whole = engine.backend.open_slot().prefill(ids)
+    whole = last_logits(engine, engine.backend.open_slot(), ids)
     slot = engine.backend.open_slot()
-    slot.prefill(ids[:4])
+    last_logits(engine, slot, ids[:4])
     for token in ids[4:]:
-        stepped = slot.step(token)
+        stepped = last_logits(engine, slot, [token])
     np.testing.assert_allclose(stepped, whole, atol=0.08)
     slot.rewind(4)
     for token in ids[4:]:
-        again = slot.step(token)
+        again = last_logits(engine, slot, [token])
     np.testing.assert_array_equal(stepped, again)
+
+
+def written(engine, slot, ids):
+    return alone(engine.backend, write_text(slot, ids, engine.bundle.vocabulary, max_new_tokens=8))
 
 
 def test_two_slots_do_not_disturb_each_other(engine):
     ids = engine.prompts.about_text("Explain it.")
-    alone = generate_text(
-        engine.backend.open_slot(), ids, engine.bundle.vocabulary, max_new_tokens=8
-    )
+    first = written(engine, engine.backend.open_slot(), ids)
     slot, other = engine.backend.open_slot(), engine.backend.open_slot()
-    slot.prefill(ids[:3])
-    other.prefill(ids)
+    last_logits(engine, slot, ids[:3])
+    last_logits(engine, other, ids)
     slot.rewind(0)
-    assert generate_text(slot, ids, engine.bundle.vocabulary, max_new_tokens=8) == alone
+    assert written(engine, slot, ids) == first
 
 
 def test_a_film_is_inspected_and_answered_on(engine):

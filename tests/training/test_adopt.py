@@ -96,10 +96,10 @@ def adopted(bundle, recipe, trained, tmp_path_factory):
 
 def test_codes_and_films_are_the_bundle_s(adopted, bundle, films):
     backend, model = open_backend(bundle), load_tokenizer(adopted.run_dir)
-    codes = np.stack([backend.encode(film) for film in films.numpy()])
+    codes = backend.encode(films.numpy())
     np.testing.assert_array_equal(model.encode(films).numpy(), codes)
     drawn = model.decode(torch.from_numpy(codes)).numpy()
-    np.testing.assert_allclose(drawn, [backend.decode(row) for row in codes], atol=1e-4)
+    np.testing.assert_allclose(drawn, backend.decode(codes), atol=1e-4)
 
 
 def test_probabilities_and_thresholds_are_the_bundle_s(adopted, bundle, films):
@@ -188,7 +188,7 @@ def test_every_quantiser_comes_back(quantizer, recipe, bundle_dir, tmp_path, fil
     model = shaken(networks.Vqgan(settings.net()))
     bundle = with_tokenizer(model, bundle_dir, tmp_path)
     found = networks.tokenizer(bundle, settings.net())
-    codes = torch.from_numpy(np.stack([open_backend(bundle).encode(f) for f in films.numpy()]))
+    codes = torch.from_numpy(open_backend(bundle).encode(films.numpy()))
     assert torch.equal(found.encode(films), codes)
     gap = found.quantize.embedding.weight - model.quantize.embedding.weight
     assert gap.abs().max() < 1e-3

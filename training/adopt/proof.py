@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engine.backends.base import Backend
+from engine.backends.base import Backend, Feed
 from engine.backends.select import open_backend
 from engine.bundle import Bundle
 from engine.nets.classifier import FilmClassifier, film_tensor
@@ -51,16 +51,16 @@ def prove(bundle: Bundle, classifier: FilmClassifier, tokenizer: Vqgan, model: A
     backend, rng = open_backend(bundle), np.random.default_rng(0)
     blank = np.zeros((NUM_PIXELS, NUM_PIXELS), np.uint8)
     films = film_tensor(np.stack([discs(rng, blank) for _ in range(NUM_FILMS)]))
-    wanted = np.stack([backend.encode(film) for film in films.numpy()])
+    wanted = backend.encode(films.numpy())
     found = tokenizer.encode(films.expand(-1, tokenizer.config.in_channels, -1, -1)).numpy()
     drawn = tokenizer.decode(torch.from_numpy(wanted)).mean(1, keepdim=True).numpy()
     chances = classifier(films)["findings"].sigmoid().numpy()
     told = [backend.classify(film)["findings"] for film in films.numpy()]
-    pictures = [backend.decode(codes) for codes in wanted]
+    pictures = backend.decode(wanted)
     ids = [bundle.vocabulary.image(codes.tolist()) for codes in wanted]
     return Proof(
         codes_equal=float((wanted == found).mean()),
-        drawing_gap=float(np.abs(drawn - np.stack(pictures)).max()),
+        drawing_gap=float(np.abs(drawn - pictures).max()),
         chance_gap=float(np.abs(chances - np.stack(told)).max()),
         kl=float(np.mean([divergence(backend, model, one) for one in ids])),
     )
@@ -69,7 +69,8 @@ def prove(bundle: Bundle, classifier: FilmClassifier, tokenizer: Vqgan, model: A
 def divergence(backend: Backend, model: Any, ids: list[int]) -> float:
     """Return the divergence [nats] of a bundle's next token from a network's."""
     wanted = log_softmax(model(torch.tensor([ids])).logits[0, -1].double().numpy())
-    found = log_softmax(backend.open_slot().prefill(ids).astype(np.float64))
+    (logits,) = backend.forward([Feed(backend.open_slot(), ids, range(len(wanted)))])
+    found = log_softmax(logits[-1].astype(np.float64))
     return float((np.exp(wanted) * (wanted - found)).sum())
 
 
