@@ -18,7 +18,7 @@ from engine.errors import BundleCorrupt
 ROLE = "phrases"
 START = -1
 """Stands before a report's first token."""
-MAX_GUESSES = 7
+MAX_GUESSES = 5
 MIN_CHANCE = 0.25
 """A guess less likely than that to be right costs more time than it saves."""
 
