@@ -29,7 +29,7 @@ def own_s(pids: Iterable[int]) -> float:
 
 
 def quietly(
-    measure: Callable[[], float], pids: Iterable[int], tries: int = 6
+    measure: Callable[[], float], pids: Iterable[int], tries: int
 ) -> tuple[float, bool]:
     """Measure until other processes stayed quiet meanwhile; return the figure and whether they did.
 

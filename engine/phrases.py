@@ -48,14 +48,18 @@ class PhraseBook:
             It is no such table.
         """
         try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
-            follows = {
-                tuple(context): (int(token), float(chance))
-                for context, token, chance in stored["follows"]
-            }
-            return cls(int(stored["order"]), follows)
+            return cls.of(json.loads(path.read_text(encoding="utf-8")))
         except (ValueError, KeyError, TypeError) as fault:
             raise BundleCorrupt(f"{path.name} is no table of phrases") from fault
+
+    @classmethod
+    def of(cls, stored: dict[str, Any]) -> PhraseBook:
+        """Return the table that `as_json` wrote."""
+        follows = {
+            tuple(context): (int(token), float(chance))
+            for context, token, chance in stored["follows"]
+        }
+        return cls(int(stored["order"]), follows)
 
     def as_json(self) -> dict[str, Any]:
         """Return what `read` reads."""
