@@ -1,4 +1,4 @@
-"""`cxr`: draft a report from a film, ask about a film, draw a film."""
+"""`cxr`: draft a report from a film, ask about a film, draw a film, time all of it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
 from engine.banner import burn
 from engine.errors import CxrError, PromptError
@@ -111,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
         "-o", "--output", type=Path, required=True, metavar="PNG", help="file to write"
     )
     draw.add_argument("--seed", type=int, default=0, metavar="N", help="another seed, another film")
+    verbs.add_parser("bench", parents=[common], help="time every backend that runs here")
     return parser
 
 
@@ -169,6 +171,26 @@ def _draw(options: argparse.Namespace, load: Load) -> None:
         print(f"synthetic film written to {options.output}")
 
 
+def _bench(options: argparse.Namespace, load: Load) -> None:
+    """Time every backend that runs here."""
+    from engine.bench import NAMES, bench
+    from engine.bundle import open_bundle
+
+    with _stderr().status("timing"):
+        timings = list(bench(open_bundle(options.bundle)))
+    if options.json:
+        _print_json({"milliseconds": {one.backend: dict(one.milliseconds) for one in timings}})
+        return
+    table = Table("milliseconds of a", *(one.backend for one in timings if not one.reason))
+    for name in NAMES:
+        row = (f"{one.milliseconds[name]:.2f}" for one in timings if not one.reason)
+        table.add_row(name, *row)
+    Console().print(table)
+    for one in timings:
+        if one.reason:
+            print(f"{one.backend} does not run here: {one.reason}")
+
+
 def _read_film(options: argparse.Namespace, load: Load) -> tuple[Model, Image, Inspection]:
     """Return the model, the rendered film and what the guard says of it."""
     model = _opened(options, load)
@@ -222,6 +244,7 @@ _VERBS: dict[str, Callable[[argparse.Namespace, Load], None]] = {
     "report": _report,
     "ask": _ask,
     "draw": _draw,
+    "bench": _bench,
 }
 
 if __name__ == "__main__":

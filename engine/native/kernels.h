@@ -65,12 +65,21 @@ void attend(const float *queries, int group, const float *keys, const float *val
 typedef struct pool pool_t;
 typedef void (*work_t)(void *argument, int thread);
 pool_t *pool_open(int num_threads);
-void pool_run(pool_t *pool, work_t work, void *argument);
+void pool_run(pool_t *pool, work_t work, void *argument, int is_alone);
 void pool_barrier(pool_t *pool);
 /* The next of `count` pieces of the phase between two barriers; a piece beyond the last: none. */
 int pool_next(pool_t *pool);
 int pool_size(const pool_t *pool);
 void pool_close(pool_t *pool);
+
+/* pace.c: whether the caller's thread does better alone just now. */
+typedef struct {
+    double together_s, alone_s; /* a row, smoothed; 0: not tried yet */
+    unsigned num_calls;
+} pace_t;
+int pace_is_alone(pace_t *pace);
+void pace_note(pace_t *pace, int was_alone, double seconds);
+double now_s(void);
 
 void *aligned_memory(size_t num_bytes);
 

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { PIECE = 2 /* tiles that a thread takes at a time */, HUGE_PAGE = 1 << 21 };
+enum { PIECE = 2 /* tiles that a thread takes at a time */, FEW_ROWS = 8, HUGE_PAGE = 1 << 21 };
 
 typedef struct {
     matrix_t query, key, value, output, gated, down;
@@ -20,6 +20,7 @@ struct cxr_model {
     pool_t *pool;
     layer_t *layers;
     matrix_t head;
+    pace_t paces[2]; /* of calls with few rows, which read weights, and with many, which compute */
     uint8_t *weights; /* of all matrices, in the order in which they were set */
     size_t used_bytes, num_bytes;
     float *last_norm, *cosine, *sine;
@@ -389,7 +390,11 @@ int32_t cxr_forward(cxr_model_t *model, const cxr_call_t *call) {
         return 0;
     memcpy(model->hidden, call->embedded,
            sizeof(float) * (size_t)call->num_rows * (size_t)model->shape.width);
-    pool_run(model->pool, run_all, &run);
+    pace_t *pace = &model->paces[call->num_rows > FEW_ROWS];
+    int is_alone = pace_is_alone(pace);
+    double began_s = now_s();
+    pool_run(model->pool, run_all, &run, is_alone);
+    pace_note(pace, is_alone, (now_s() - began_s) / call->num_rows);
     return 1;
 }
 

@@ -11,7 +11,7 @@
 enum { SPINS_IN_CALL = 2000, SPINS_BETWEEN_CALLS = 4000 };
 
 struct pool {
-    int num_threads;
+    int num_threads, num_active;
     pthread_t threads[MAX_THREADS];
     pthread_mutex_t lock;
     pthread_cond_t wake;
@@ -46,7 +46,7 @@ static void await_change(atomic_uint *value, unsigned from) {
 
 void pool_barrier(pool_t *pool) {
     unsigned phase = atomic_load_explicit(&pool->phase, memory_order_relaxed);
-    if (atomic_fetch_add(&pool->arrived, 1) + 1 == (unsigned)pool->num_threads) {
+    if (atomic_fetch_add(&pool->arrived, 1) + 1 == (unsigned)pool->num_active) {
         atomic_store_explicit(&pool->arrived, 0, memory_order_relaxed);
         atomic_store_explicit(&pool->piece, 0, memory_order_relaxed);
         atomic_store_explicit(&pool->phase, phase + 1, memory_order_release);
@@ -91,11 +91,12 @@ static void start_call(pool_t *pool) {
     pthread_mutex_unlock(&pool->lock);
 }
 
-void pool_run(pool_t *pool, work_t work, void *argument) {
+void pool_run(pool_t *pool, work_t work, void *argument, int is_alone) {
     pool->work = work;
     pool->argument = argument;
+    pool->num_active = is_alone ? 1 : pool->num_threads;
     atomic_store(&pool->piece, 0);
-    if (pool->num_threads > 1)
+    if (pool->num_active > 1)
         start_call(pool);
     work(argument, 0);
     pool_barrier(pool);
