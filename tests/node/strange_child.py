@@ -14,6 +14,7 @@ import numpy as np
 
 from engine.errors import BundleCorrupt, EngineError, GenerationFault
 from engine.results import DraftReport, Drawing, Image
+from engine.scheduler import Urgency
 from node.config import Settings
 from node.inference_child import main
 from node.inference_wire import Message
@@ -31,7 +32,7 @@ def _unforeseen() -> None:
 
 
 def _garble() -> None:
-    Message.pack = lambda self: b"Doe^Jane" * 100  # type: ignore[method-assign]
+    Message.pack = lambda self, number: b"Doe^Jane" * 100  # type: ignore[method-assign]
 
 
 def _refuse(error: Exception) -> None:
@@ -48,8 +49,8 @@ _REPORTS: dict[str, Any] = {
     "own": lambda: _refuse(OwnFault()),
     "hangs": lambda: time.sleep(60),
     "slow": lambda: time.sleep(1),
-    "crashes": lambda: os.kill(os.getpid(), signal.SIGSEGV),
-    "aborts": lambda: os.kill(os.getpid(), signal.SIGABRT),
+    "crashes": lambda: signal.raise_signal(signal.SIGSEGV),
+    "aborts": lambda: signal.raise_signal(signal.SIGABRT),
     "leaves": lambda: os._exit(3),
 }
 
@@ -63,12 +64,12 @@ class StrangeEngine(FakeEngine):
         if way == "changes":
             self.digest = f"{os.getpid():064x}"
 
-    def report(self, image: Image) -> DraftReport:
+    def report(self, image: Image, *, urgency: Urgency = Urgency.ROUTINE) -> DraftReport:
         if image.mean() < 0:
             _REPORTS.get(self._way, lambda: None)()
         return super().report(image)
 
-    def draw(self, text: str, *, seed: int) -> Drawing:
+    def draw(self, text: str, *, seed: int, urgency: Urgency = Urgency.ILLUSTRATION) -> Drawing:
         drawing = super().draw(text, seed=seed)
         if text == "no numbers":
             return replace(drawing, image=np.full_like(drawing.image, np.nan))
