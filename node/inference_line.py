@@ -50,7 +50,6 @@ ends within it. Half of it for the start: a large bundle has to be read and hash
 
 _DEATH_S = 5.0
 """How long a process that closed its pipes may take to be gone."""
-_SHORTEST_WATCH_S = 0.02
 
 
 @dataclass(eq=False)
@@ -60,9 +59,10 @@ class _Call:
     kind: str
     read: Callable[[Message], Any]
     limit_s: float
-    began_at: float
-    spent_s: float = 0.0
-    """Its share of the time that has passed: that of two calls side by side is a half."""
+    deadline: float
+    """When it must have been answered (`time.monotonic`)."""
+    latest: float
+    """The same, however many calls there are beside it."""
     outcome: Future[Any] = field(default_factory=Future)
 
 
@@ -88,7 +88,6 @@ class Line:
         self._pipes = threading.Lock()
         self._numbers = itertools.count(HELLO + 1)
         self._verdict: Verdict | None = None
-        self._last_at = time.monotonic()
         self._hello = self._new_call("start", hello)
         self._calls: dict[int, _Call] = {HELLO: self._hello}
         self._is_over = False
@@ -144,8 +143,7 @@ class Line:
         with self._lock:
             if self._is_over:
                 raise LostWithOthers(f"the model stopped before this call ({kind})")
-            self._charge()
-            self._calls[number] = call
+            self._join(number, call)
         self._send(call, content)
         result: _Result = self._await(call)
         return result
@@ -156,43 +154,40 @@ class Line:
         self._listener.join()
 
     def _new_call(self, kind: str, read: Callable[[Message], Any]) -> _Call:
-        return _Call(kind, read, self._timeout_s * LIMITS[kind], time.monotonic())
+        now, limit_s = time.monotonic(), self._timeout_s * LIMITS[kind]
+        return _Call(kind, read, limit_s, now + limit_s, now + self._timeout_s)
+
+    def _join(self, number: int, call: _Call) -> None:
+        """Add a call; those under way at one time may take as long as one after the other.
+
+        Whichever of them the model takes first, and however it mixes them, each has its time. None
+        may take longer than a whole draft.
+        """
+        for other in self._calls.values():
+            other.deadline = min(other.deadline + call.limit_s, other.latest)
+            call.deadline = min(call.deadline + other.limit_s, call.latest)
+        self._calls[number] = call
 
     def _send(self, call: _Call, content: bytes) -> None:
         """Write a request; why that fails, the listener finds out."""
         assert self._process.stdin is not None
-        deadline = time.monotonic() + call.limit_s
         try:
             with self._pipes:
-                write_all(self._process.stdin, content, deadline)
+                write_all(self._process.stdin, content, call.deadline)
         except TimeoutError:
-            self._condemn(too_slow(call.kind), call)
+            self._condemn(too_slow(call.kind))
         except (OSError, ValueError):  # it is gone, or its pipe is closed already
             return
 
     def _await(self, call: _Call) -> Any:
         """Wait for the outcome of a call, for no longer than it may take."""
-        while (left_s := self._left_s(call)) > 0:
+        while (left_s := call.deadline - time.monotonic()) > 0:  # it moves when others join
             try:
-                return call.outcome.result(max(left_s, _SHORTEST_WATCH_S))
+                return call.outcome.result(left_s)
             except TimeoutError:
                 continue
         self._condemn(too_slow(call.kind), call)
         return call.outcome.result()
-
-    def _left_s(self, call: _Call) -> float:
-        """Return the seconds that a call may be waited for before it is looked at again."""
-        with self._lock:
-            self._charge()
-            longest_s = self._timeout_s - (time.monotonic() - call.began_at)
-            return math.inf if call.outcome.done() else min(call.limit_s - call.spent_s, longest_s)
-
-    def _charge(self) -> None:
-        """Share the time that has passed among the calls under way, as they share the model."""
-        now = time.monotonic()
-        for call in self._calls.values():
-            call.spent_s += (now - self._last_at) / len(self._calls)
-        self._last_at = now
 
     def _condemn(self, verdict: Verdict, call: _Call | None = None) -> None:
         """End the process, unless the call was answered just now; the listener does the rest."""
@@ -237,7 +232,6 @@ class Line:
         with self._lock:
             if self._verdict is not None:
                 return None  # too late: who is to blame is settled
-            self._charge()
             del self._calls[number]
             if is_refusal:
                 call.outcome.set_exception(outcome)

@@ -40,6 +40,7 @@ class FakeEngine:
         self.rejects = rejects
         self.fails = fails
         self.num_reports = 0
+        self.urgencies: list[Urgency] = []
         self.may_answer = threading.Event()
         self.may_answer.set()
 
@@ -60,6 +61,7 @@ class FakeEngine:
         return DraftReport((finding,), (impression,), text, self._provenance(None))
 
     def ask(self, image: Image, question: str, *, urgency: Urgency = Urgency.ROUTINE) -> Answer:
+        self.urgencies.append(urgency)
         if self.fails:
             raise EngineError("the fake model was told to fail")
         text = f"The mean of the film is {float(image.mean()):.3f}."
