@@ -37,15 +37,21 @@ from node.ports import Drafter
 
 NO_MEMORY = "the model needs more memory than it may take"
 MORE_MEMORY = "raise node.work.engine_memory_mb, or set it to 0 for no limit"
-_OUT_OF_MEMORY = (
-    "bad_alloc",
-    "bad allocation",
-    "Failed to allocate memory",
-    "Cannot allocate memory",  # a thread that finds no room for its stack
-    "can't start new thread",
-    "out of memory",
+NO_THREADS = "the system lets the model start no more threads"
+MORE_THREADS = (
+    "let the service have more tasks (TasksMax, or the container's pids), lower engine.num_threads "
+    "or raise node.work.engine_memory_mb"
 )
-"""How runtimes say it where they do not raise MemoryError."""
+_SCARCE: Mapping[str, tuple[str, str]] = {
+    "bad_alloc": (NO_MEMORY, MORE_MEMORY),
+    "bad allocation": (NO_MEMORY, MORE_MEMORY),
+    "Failed to allocate memory": (NO_MEMORY, MORE_MEMORY),
+    "Cannot allocate memory": (NO_MEMORY, MORE_MEMORY),  # ENOMEM: no room for a thread's stack
+    "out of memory": (NO_MEMORY, MORE_MEMORY),
+    "Resource temporarily unavailable": (NO_THREADS, MORE_THREADS),  # EAGAIN of pthread_create(3)
+    "can't start new thread": (NO_THREADS, MORE_THREADS),
+}
+"""What runtimes say where something is scarce, and what we say: reason and hint."""
 
 _FIRST_TO_GO = "500"
 """How much sooner than by its size the kernel ends it (proc(5), oom_score_adj)."""
@@ -169,8 +175,8 @@ def guarded(number: int, make: Callable[[], Message | None]) -> tuple[bytes, boo
         message = make()
         return (message.pack(number) if message else b""), True
     except Exception as error:  # noqa: BLE001  (whatever it is, it crosses as a reason)
-        if _is_out_of_memory(error) or _is_out_of_memory(error.__cause__):
-            return refusal("", NO_MEMORY, MORE_MEMORY).pack(number), False
+        if (scarce := _scarce(error) or _scarce(error.__cause__)) is not None:
+            return refusal("", *scarce).pack(number), False
         if not isinstance(error, CxrError):
             return refusal("", brief(error), "").pack(number), False
         kind = next(kind for kind in type(error).mro() if kind.__module__ == "engine.errors")
@@ -182,9 +188,12 @@ def refusal(kind: str, reason: str, hint: str) -> Message:
     return Message({"error": {"class": kind, "reason": reason, "hint": hint}})
 
 
-def _is_out_of_memory(error: BaseException | None) -> bool:
+def _scarce(error: BaseException | None) -> tuple[str, str] | None:
+    """Return reason and hint where an error says that something is scarce."""
+    if isinstance(error, MemoryError):
+        return NO_MEMORY, MORE_MEMORY
     text = str(error)
-    return isinstance(error, MemoryError) or any(words in text for words in _OUT_OF_MEMORY)
+    return next((told for words, told in _SCARCE.items() if words in text), None)
 
 
 class _Notes(logging.Handler):

@@ -57,6 +57,7 @@ _REPORTS: dict[str, Any] = {
     "swells": lambda: bytearray(4 << 30),
     "runtime": lambda: _refuse(RuntimeError("[ONNXRuntimeError] std::bad_alloc")),
     "thread": lambda: _refuse(RuntimeError("error code: 12 error msg: Cannot allocate memory")),
+    "threads": lambda: _refuse(RuntimeError("error code: 11 Resource temporarily unavailable")),
     "fault": lambda: _refuse(GenerationFault("no numbers", hint="cool it down")),
     "own": lambda: _refuse(OwnFault()),
     "hangs": lambda: time.sleep(60),

@@ -56,6 +56,7 @@ def test_every_call_answers_as_in_this_process(make: Make) -> None:
         ("swells", "more memory than it may take", "node.work.engine_memory_mb"),
         ("runtime", "more memory than it may take", "node.work.engine_memory_mb"),
         ("thread", "more memory than it may take", "node.work.engine_memory_mb"),
+        ("threads", "start no more threads", "TasksMax"),
         ("hangs", "it took too long", "node.work.draft_timeout_s"),
         ("crashes", "the runtime crashed", ""),
         ("aborts", "where memory runs out", "node.work.engine_memory_mb"),
