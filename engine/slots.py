@@ -1,7 +1,9 @@
 """Slots that are used again, each with what it last read: a prompt's known beginning is not reread.
 
 Report, question and drawing prompts begin alike up to the film or the text, and a second question
-in the same words to the same film differs in nothing but its end.
+in the same words to the same film differs in nothing but its end. Whole pieces of a prompt are kept
+or read, never parts of one: the numbers of some backends depend on how many tokens they read at a
+time, and what comes out of a prompt must not depend on what was asked before.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from engine.backends.base import Backend, Slot
+from engine.generation import PREFILL_CHUNK
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class SlotPool:
 
     @contextmanager
     def lend(self, prompt: Sequence[int]) -> Iterator[Slot]:
-        """Lend a slot that holds as much of a prompt's beginning as any, but not its last token.
+        """Lend a slot that holds as many pieces of a prompt's beginning as any, but not its end.
 
         A slot whose use ended in a fault is not lent again.
         """
@@ -54,7 +57,8 @@ class SlotPool:
             if 2 * known[best] < len(prompt) and len(self._idle) < self.max_kept:
                 return self.backend.open_slot()
             slot = self._idle.pop(best).slot
-        slot.rewind(min(known[best], len(prompt) - 1))
+        pieces = min(known[best], len(prompt) - 1) // PREFILL_CHUNK
+        slot.rewind(pieces * PREFILL_CHUNK)
         return slot
 
 

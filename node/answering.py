@@ -7,6 +7,7 @@ import logging
 from engine.errors import CxrError
 from engine.pixels import Transform
 from engine.results import Image
+from engine.scheduler import Urgency
 from node.clock import Clock
 from node.config import WorkSettings
 from node.errors import DraftRefused
@@ -95,10 +96,13 @@ class Answerer:
         return True
 
     def _answer(self, claimed: Question) -> None:
-        """Put the question to the model, about the film that the draft was made from."""
+        """Put the question to the model, about the film that the draft was made from.
+
+        Somebody sits before the page and waits: it goes before drafts.
+        """
         place = claimed.study_uid, claimed.generation
         source, image = self._films.render(*place, self._engine.transform)
-        answer = self._engine.ask(image, claimed.text)
+        answer = self._engine.ask(image, claimed.text, urgency=Urgency.STAT)
         provenance = answer.provenance.as_json() | {"source": source}
         kept = self._questions.answer(claimed, answer.text, provenance, self._clock.now())
         self._say(claimed, "question.answered" if kept else "question.claim_lost")

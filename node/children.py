@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import signal
@@ -60,7 +61,7 @@ def reason_of(status: int, deaths: Mapping[int, str]) -> str:
     return deaths.get(status) or known or f"it ended with {status}"
 
 
-def read_exactly(pipe: IO[bytes], num_bytes: int, deadline: float) -> bytes:
+def read_exactly(pipe: IO[bytes], num_bytes: int, deadline: float = math.inf) -> bytes:
     """Read so many bytes.
 
     Raises
@@ -101,5 +102,5 @@ def _await(pipe: IO[bytes], event: int, deadline: float) -> None:
     poll = select.poll()  # not `select`, which knows no descriptor above 1023
     poll.register(pipe, event)
     left_s = deadline - time.monotonic()
-    if left_s <= 0 or not poll.poll(left_s * 1000):
+    if left_s <= 0 or not poll.poll(None if left_s == math.inf else left_s * 1000):
         raise TimeoutError

@@ -13,11 +13,14 @@ from engine.config import EngineSettings
 from engine.errors import BundleIncompatible
 from engine.pixels import Transform
 from engine.results import Answer, DraftReport, Drawing, Evidence, Image, Inspection
+from engine.scheduler import Urgency
 from node import inference_wire as wire
 from node.config import Settings, WorkSettings
-from node.errors import InferenceFault
-from node.inference_child import IDENTITY
-from node.inference_process import TOO_SLOW, ModelProcess
+from node.inference_child import IDENTITY, MAX_CALLS
+from node.inference_line import Line
+from node.inference_process import ModelProcess
+from node.inference_turns import Turns
+from node.inference_verdict import LostWithOthers
 from node.inference_wire import Message
 from node.logs import get_logger, say
 
@@ -27,7 +30,10 @@ _STOP_S = 1.0
 
 
 class InferenceChild:
-    """A `node.ports.Drafter` whose model runs in another process; calls wait for their turn.
+    """A `node.ports.Drafter` whose model runs in another process, for several callers at a time.
+
+    Where the process is lost under several calls, nobody can tell which of them it was. So each is
+    put once more, alone: what it does then is its own doing.
 
     Parameters
     ----------
@@ -42,16 +48,17 @@ class InferenceChild:
     def __init__(
         self, engine: EngineSettings, work: WorkSettings, module: str = "node.inference_child"
     ) -> None:
-        self._process = ModelProcess(engine, work, module)
+        self._process = ModelProcess(engine, work, module, _hello)
         self._timeout_s = work.draft_timeout_s
-        self._turn = threading.Lock()
-        self._is_ready = False
+        self._turns = Turns(MAX_CALLS)
+        self._opening = threading.Lock()
+        self._ready: Line | None = None
         self._identity: Mapping[str, Any] = {}
 
     def start(self) -> None:
         """Start the process; it loads while the caller goes on."""
-        with self._my_turn():
-            self._process.start()
+        with self._opening:
+            self._process.line()
 
     def warm_up(self) -> None:
         """Wait until the model is loaded and warm.
@@ -61,7 +68,7 @@ class InferenceChild:
         BundleError, EngineError
             It cannot be.
         """
-        with self._my_turn():
+        with self._turns.turn(self._timeout_s):
             self._open()
 
     def stop(self) -> None:
@@ -70,7 +77,7 @@ class InferenceChild:
         A call under way is left alone: its study is taken up again at the next start, and the
         process ends with this one.
         """
-        if self._turn.acquire(timeout=_STOP_S):  # and nobody gets another turn
+        if self._turns.take(_STOP_S, alone=True):  # and nobody gets another turn
             self._process.end()
 
     @property
@@ -118,17 +125,17 @@ class InferenceChild:
         """Tell whether a film may be drafted from."""
         return self._call("inspect", wire.unpack_inspection, image)
 
-    def report(self, image: Image) -> DraftReport:
+    def report(self, image: Image, *, urgency: Urgency = Urgency.ROUTINE) -> DraftReport:
         """Draft a report."""
-        return self._call("report", wire.unpack_report, image)
+        return self._call("report", wire.unpack_report, image, urgency=urgency)
 
-    def ask(self, image: Image, question: str) -> Answer:
+    def ask(self, image: Image, question: str, *, urgency: Urgency = Urgency.ROUTINE) -> Answer:
         """Answer a question on a film."""
-        return self._call("ask", wire.unpack_answer, image, question=question)
+        return self._call("ask", wire.unpack_answer, image, question=question, urgency=urgency)
 
-    def draw(self, text: str, *, seed: int) -> Drawing:
+    def draw(self, text: str, *, seed: int, urgency: Urgency = Urgency.ILLUSTRATION) -> Drawing:
         """Draw a synthetic film."""
-        return self._call("draw", wire.unpack_drawing, text=text, seed=seed)
+        return self._call("draw", wire.unpack_drawing, text=text, seed=seed, urgency=urgency)
 
     def assess(self, image: Image, text: str, bands: Bands) -> tuple[Assessment, ...]:
         """Tell what the classifier sees of each finding beside what a draft says."""
@@ -160,34 +167,27 @@ class InferenceChild:
             The model could not answer, or its process did not survive it (`InferenceFault`).
         """
         arrays = {} if image is None else {"image": image}
-        request = Message({"call": kind, **fields}, arrays).pack()
-        with self._my_turn():
-            self._open()
-            return self._process.exchange(kind, read, request)
-
-    @contextmanager
-    def _my_turn(self) -> Iterator[None]:
-        if not self._turn.acquire(timeout=self._timeout_s):
-            reason = f"the model was busy for {self._timeout_s:g} s"
-            raise InferenceFault(reason, hint=TOO_SLOW)
+        request = Message({"call": kind, **fields}, arrays)
         try:
-            yield
-        finally:
-            self._turn.release()
+            with self._turns.turn(self._timeout_s):
+                return self._open().exchange(kind, read, request)
+        except LostWithOthers:
+            with self._turns.turn(self._timeout_s, alone=True):
+                return self._open().exchange(kind, read, request)
 
-    def _open(self) -> None:
-        """Have a process that is ready: start another where the last one is gone."""
-        if self._is_ready and not self._process.bury() and self._process.pid is not None:
-            return
-        self._is_ready = False
-        self._process.start()
-        self._greet(self._process.exchange("start", _hello))
-        self._is_ready = True
+    def _open(self) -> Line:
+        """Return the line to a process that is ready; start another where the last one is gone."""
+        with self._opening:
+            line = self._process.line()
+            if line is not self._ready:
+                self._greet(line.greet())
+                self._ready = line
+            return line
 
     def _greet(self, hello: Mapping[str, Any]) -> None:
         """Take note of who answers; it must be the model that answered before."""
         if self._identity and hello["digest"] != self._identity["digest"]:
-            self._process.fail("start", "the bundle has changed")
+            self._process.end()
             raise BundleIncompatible(
                 "the bundle on disk is not the one that the node started with",
                 hint="restart the node",

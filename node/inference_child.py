@@ -1,9 +1,11 @@
 """The inside of the process that the model runs in: it may hang, swell or crash.
 
-It loads the bundle, warms up, says who it is, then answers requests, one at a time, until standard
-input ends. Standard output carries the answers (`node.inference_wire`) and nothing else: whatever a
-library prints goes nowhere. An error of our tree crosses as class, reason and hint; of any other
-only its kind and place, for its text may quote a patient, and this process ends with it.
+It loads the bundle, warms up, says who it is, then answers requests until standard input ends: each
+on a thread of its own, so that the engine steps them together. Standard output carries the answers
+(`node.inference_wire`) and nothing else: whatever a library prints goes nowhere. An error of our
+tree crosses as class, reason and hint. Of any other only its kind and place cross, for its text may
+quote a patient; and this process ends with it, without the answers that are still due: nobody knows
+what such an error leaves behind.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -24,26 +27,37 @@ from typing import IO, Any
 
 from engine.assessment import Bands
 from engine.errors import CxrError
+from engine.scheduler import Urgency
 from node import inference_wire as wire
 from node.config import Settings
-from node.inference_wire import Message
+from node.inference_wire import HELLO, Head, Message
 from node.loading import load_engine
 from node.logs import brief, silence_libraries
 from node.ports import Drafter
 
 NO_MEMORY = "the model needs more memory than it may take"
 MORE_MEMORY = "raise node.work.engine_memory_mb, or set it to 0 for no limit"
-_OUT_OF_MEMORY = (
-    "bad_alloc",
-    "bad allocation",
-    "Failed to allocate memory",
-    "Cannot allocate memory",  # a thread that finds no room for its stack
-    "out of memory",
+NO_THREADS = "the system lets the model start no more threads"
+MORE_THREADS = (
+    "let the service have more tasks (TasksMax, or the container's pids), lower engine.num_threads "
+    "or raise node.work.engine_memory_mb"
 )
-"""How runtimes say it where they do not raise MemoryError."""
+_SCARCE: Mapping[str, tuple[str, str]] = {
+    "bad_alloc": (NO_MEMORY, MORE_MEMORY),
+    "bad allocation": (NO_MEMORY, MORE_MEMORY),
+    "Failed to allocate memory": (NO_MEMORY, MORE_MEMORY),
+    "Cannot allocate memory": (NO_MEMORY, MORE_MEMORY),  # ENOMEM: no room for a thread's stack
+    "out of memory": (NO_MEMORY, MORE_MEMORY),
+    "Resource temporarily unavailable": (NO_THREADS, MORE_THREADS),  # EAGAIN of pthread_create(3)
+    "can't start new thread": (NO_THREADS, MORE_THREADS),
+}
+"""What runtimes say where something is scarce, and what we say: reason and hint."""
 
 _FIRST_TO_GO = "500"
 """How much sooner than by its size the kernel ends it (proc(5), oom_score_adj)."""
+
+MAX_CALLS = 16
+"""Requests under way at one time. The node sends no more: whoever comes then waits there."""
 
 IDENTITY = ("name", "version", "digest", "device_uid", "license", "intended_use")
 """What a model says of itself, beside its transform."""
@@ -53,18 +67,24 @@ Call = Callable[[Drafter, Message], Message]
 
 CALLS: Mapping[str, Call] = {
     "inspect": lambda engine, asked: wire.pack_inspection(engine.inspect(_image(asked))),
-    "report": lambda engine, asked: wire.pack_report(engine.report(_image(asked))),
+    "report": lambda engine, asked: wire.pack_report(
+        engine.report(_image(asked), urgency=_urgency(asked))
+    ),
     "ask": lambda engine, asked: wire.pack_answer(
-        engine.ask(_image(asked), asked.fields["question"])
+        engine.ask(_image(asked), asked.fields["question"], urgency=_urgency(asked))
     ),
     "draw": lambda engine, asked: wire.pack_drawing(
-        engine.draw(asked.fields["text"], seed=asked.fields["seed"])
+        engine.draw(asked.fields["text"], seed=asked.fields["seed"], urgency=_urgency(asked))
     ),
     "assess": lambda engine, asked: wire.pack_assessments(
         engine.assess(_image(asked), asked.fields["text"], Bands(**asked.fields["bands"]))
     ),
     "evidence": lambda engine, asked: wire.pack_evidence(engine.evidence(_image(asked))),
 }
+
+
+def _urgency(asked: Message) -> Urgency:
+    return Urgency(asked.fields["urgency"])
 
 
 def _image(asked: Message) -> wire.Array:
@@ -98,70 +118,82 @@ def end_with_the_node() -> None:
 
 
 class Service:
-    """The model, once it is loaded, and its answers."""
+    """The model, once it is loaded, and its answers, each made on a thread of its own."""
 
-    def __init__(self, load: Callable[[], Drafter]) -> None:
-        self._load = load
+    def __init__(self, requests: IO[bytes], answers: IO[bytes]) -> None:
+        self._requests = requests
+        self._answers = answers
+        self._writing = threading.Lock()
+        self._threads = ThreadPoolExecutor(MAX_CALLS)
         self._engine: Drafter | None = None
 
-    @property
-    def is_open(self) -> bool:
-        """Tell whether the model is loaded and warm."""
-        return self._engine is not None
+    def serve(self, load: Callable[[], Drafter]) -> None:
+        """Load, say hello, and answer until the requests end, or an error that is not ours."""
+        self._give(HELLO, partial(self._open, load))
+        while self._engine is not None:
+            content = self._requests.read(wire.HEAD.size)
+            if len(content) < wire.HEAD.size:
+                return
+            head = wire.read_head(content)
+            self._give(head.number, partial(self._begin, head, self._engine))
 
-    def open(self) -> Message:
+    def _open(self, load: Callable[[], Drafter]) -> Message:
         """Load and warm up; return who the model is."""
         notes = _Notes()
         logging.getLogger("engine").addHandler(notes)
-        engine = self._load()
+        engine = load()
         engine.warm_up()
         identity = {name: getattr(engine, name) for name in IDENTITY}
         self._engine = engine
         transform = engine.transform.as_json()
         return Message({**identity, "transform": transform, "notes": notes.lines})
 
-    def answer(self, head: bytes, requests: IO[bytes]) -> Message:
-        """Answer the request that begins with this head."""
-        assert self._engine is not None
-        num_text, num_raw = wire.sizes_of(head)
-        asked = wire.unpack(requests.read(num_text), requests.read(num_raw))
-        return CALLS[str(asked.fields["call"])](self._engine, asked)
+    def _begin(self, head: Head, engine: Drafter) -> None:
+        """Read the rest of a request and leave it to a thread."""
+        text, raw = (self._requests.read(size) for size in (head.num_text, head.num_raw))
+        answer = partial(_answer, engine, text, raw)
+        self._threads.submit(self._give, head.number, answer)
+
+    def _give(self, number: int, make: Callable[[], Message | None]) -> None:
+        """Write an answer, or why there is none; end this process where it may not go on."""
+        answer, goes_on = guarded(number, make)
+        with self._writing:
+            self._answers.write(answer)
+            self._answers.flush()
+            if not goes_on:
+                os._exit(0)  # before another thread gives an answer that is not to be trusted
 
 
-def serve(requests: IO[bytes], answers: IO[bytes], load: Callable[[], Drafter]) -> None:
-    """Load, say hello, and answer until the requests end, or an error that is not ours."""
-    service = Service(load)
-    answer, goes_on = guarded(service.open)
-    _write(answers, answer)
-    while goes_on and service.is_open:
-        head = requests.read(wire.HEAD.size)
-        if len(head) < wire.HEAD.size:
-            return
-        answer, goes_on = guarded(partial(service.answer, head, requests))
-        _write(answers, answer)
+def _answer(engine: Drafter, text: bytes, raw: bytes) -> Message:
+    asked = wire.unpack(text, raw)
+    return CALLS[str(asked.fields["call"])](engine, asked)
 
 
-def guarded(make: Callable[[], Message]) -> tuple[bytes, bool]:
+def guarded(number: int, make: Callable[[], Message | None]) -> tuple[bytes, bool]:
     """Return the answer, or why there is none, and whether this process may go on."""
     try:
-        return make().pack(), True
+        message = make()
+        return (message.pack(number) if message else b""), True
     except Exception as error:  # noqa: BLE001  (whatever it is, it crosses as a reason)
-        if _is_out_of_memory(error) or _is_out_of_memory(error.__cause__):
-            return refusal("", NO_MEMORY, MORE_MEMORY), False
+        if (scarce := _scarce(error) or _scarce(error.__cause__)) is not None:
+            return refusal("", *scarce).pack(number), False
         if not isinstance(error, CxrError):
-            return refusal("", brief(error), ""), False
+            return refusal("", brief(error), "").pack(number), False
         kind = next(kind for kind in type(error).mro() if kind.__module__ == "engine.errors")
-        return refusal(kind.__name__, str(error), error.hint), True
+        return refusal(kind.__name__, str(error), error.hint).pack(number), True
 
 
-def refusal(kind: str, reason: str, hint: str) -> bytes:
+def refusal(kind: str, reason: str, hint: str) -> Message:
     """Return the answer that says why there is none; no kind where this process ends with it."""
-    return Message({"error": {"class": kind, "reason": reason, "hint": hint}}).pack()
+    return Message({"error": {"class": kind, "reason": reason, "hint": hint}})
 
 
-def _is_out_of_memory(error: BaseException | None) -> bool:
+def _scarce(error: BaseException | None) -> tuple[str, str] | None:
+    """Return reason and hint where an error says that something is scarce."""
+    if isinstance(error, MemoryError):
+        return NO_MEMORY, MORE_MEMORY
     text = str(error)
-    return isinstance(error, MemoryError) or any(words in text for words in _OUT_OF_MEMORY)
+    return next((told for words, told in _SCARCE.items() if words in text), None)
 
 
 class _Notes(logging.Handler):
@@ -175,11 +207,6 @@ class _Notes(logging.Handler):
         self.lines.append(record.getMessage())
 
 
-def _write(answers: IO[bytes], answer: bytes) -> None:
-    answers.write(answer)
-    answers.flush()
-
-
 def main(load: Load = load_engine) -> None:
     """Serve the model that the first argument describes."""
     wanted: dict[str, Any] = json.loads(sys.argv[1])
@@ -190,7 +217,10 @@ def main(load: Load = load_engine) -> None:
     silence_libraries()
     threading.Thread(target=end_with_the_node, daemon=True).start()
     settings = Settings.model_validate({"engine": wanted["engine"]})
-    serve(sys.stdin.buffer, answers, lambda: load(settings))
+    try:
+        Service(sys.stdin.buffer, answers).serve(lambda: load(settings))
+    finally:
+        os._exit(0)  # whatever its threads still compute
 
 
 if __name__ == "__main__":

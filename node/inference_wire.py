@@ -1,7 +1,8 @@
 """What node and model say to each other over pipes: JSON and raw numbers, nothing that executes.
 
 A message is `HEAD`, a JSON object, then its arrays one after another as little-endian float32; the
-object's key ``arrays`` names each with its shape.
+object's key ``arrays`` names each with its shape. An answer carries the number of its request, for
+several are under way at one time.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import math
 import struct
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,14 +23,24 @@ from engine.vocabulary import CODES_PER_IMAGE, NUM_CODES
 
 Array = NDArray[np.float32]
 
-HEAD = struct.Struct("<4sIQ")
-"""The mark of a message, the bytes of its JSON, and the bytes of its arrays."""
-MARK = b"CXR1"
+HEAD = struct.Struct("<4sIIQ")
+"""The mark of a message, its number, the bytes of its JSON, and the bytes of its arrays."""
+MARK = b"CXR2"
+HELLO = 0
+"""The number of what the model says without being asked."""
 MAX_BYTES = 64 * 1024 * 1024
 
 
 class Nonsense(ValueError):
     """The other side does not keep to the protocol."""
+
+
+class Head(NamedTuple):
+    """What a message begins with."""
+
+    number: int
+    num_text: int
+    num_raw: int
 
 
 @dataclass(frozen=True)
@@ -39,8 +50,8 @@ class Message:
     fields: Mapping[str, Any]
     arrays: Mapping[str, Array] = field(default_factory=dict)
 
-    def pack(self) -> bytes:
-        """Return it as bytes.
+    def pack(self, number: int) -> bytes:
+        """Return it as bytes, under a number.
 
         Raises
         ------
@@ -50,21 +61,22 @@ class Message:
         shapes = [[name, list(array.shape)] for name, array in self.arrays.items()]
         text = json.dumps({**self.fields, "arrays": shapes}, allow_nan=False).encode()
         raw = b"".join(np.ascontiguousarray(a, "<f4").tobytes() for a in self.arrays.values())
-        return HEAD.pack(MARK, len(text), len(raw)) + text + raw
+        return HEAD.pack(MARK, number, len(text), len(raw)) + text + raw
 
 
-def sizes_of(head: bytes) -> tuple[int, int]:
-    """Return how many bytes of JSON and of arrays follow.
+def read_head(content: bytes) -> Head:
+    """Return the number of a message, and how many bytes of JSON and of arrays follow.
 
     Raises
     ------
     Nonsense
         This begins no message, or a monstrous one.
     """
-    mark, num_text, num_raw = HEAD.unpack(head)
-    if mark != MARK or num_text + num_raw > MAX_BYTES:
+    mark, *rest = HEAD.unpack(content)
+    head = Head(*rest)
+    if mark != MARK or head.num_text + head.num_raw > MAX_BYTES:
         raise Nonsense("no message begins here")
-    return num_text, num_raw
+    return head
 
 
 def unpack(text: bytes, raw: bytes) -> Message:

@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset
 from engine.assessment import Assessment, Bands
 from engine.pixels import Transform
 from engine.results import Answer, DraftReport, Drawing, Evidence, Image, Inspection
+from engine.scheduler import Urgency
 from node.records import Claim, PriorAnswer
 from node.revisions import Revision
 
@@ -18,8 +19,8 @@ from node.revisions import Revision
 class Drafter(Protocol):
     """What the pipeline asks of a model.
 
-    `engine.pipeline.Engine` is one, in this process; `node.inference.InferenceChild` is one in
-    another.
+    Several threads may ask at a time. `engine.pipeline.Engine` is one, in this process;
+    `node.inference.InferenceChild` is one in another.
     """
 
     @property
@@ -48,13 +49,13 @@ class Drafter(Protocol):
     def inspect(self, image: Image) -> Inspection:
         """Tell whether a film may be drafted from."""
 
-    def report(self, image: Image) -> DraftReport:
+    def report(self, image: Image, *, urgency: Urgency = Urgency.ROUTINE) -> DraftReport:
         """Draft a report."""
 
-    def ask(self, image: Image, question: str) -> Answer:
+    def ask(self, image: Image, question: str, *, urgency: Urgency = Urgency.ROUTINE) -> Answer:
         """Answer a question on a film."""
 
-    def draw(self, text: str, *, seed: int) -> Drawing:
+    def draw(self, text: str, *, seed: int, urgency: Urgency = Urgency.ILLUSTRATION) -> Drawing:
         """Draw a synthetic film."""
 
     def assess(self, image: Image, text: str, bands: Bands) -> tuple[Assessment, ...]:

@@ -22,6 +22,7 @@ from engine.results import (
     Inspection,
     Provenance,
 )
+from engine.scheduler import Urgency
 
 
 class FakeEngine:
@@ -39,6 +40,7 @@ class FakeEngine:
         self.rejects = rejects
         self.fails = fails
         self.num_reports = 0
+        self.urgencies: list[Urgency] = []
         self.may_answer = threading.Event()
         self.may_answer.set()
 
@@ -48,7 +50,7 @@ class FakeEngine:
     def inspect(self, image: Image) -> Inspection:
         return Inspection(not self.rejects, "frontal", self.rejects, {"frontal": 1.0})
 
-    def report(self, image: Image) -> DraftReport:
+    def report(self, image: Image, *, urgency: Urgency = Urgency.ROUTINE) -> DraftReport:
         self.may_answer.wait(30)
         if self.fails:
             raise EngineError("the fake model was told to fail")
@@ -58,13 +60,14 @@ class FakeEngine:
         text = f"{finding} {impression}"
         return DraftReport((finding,), (impression,), text, self._provenance(None))
 
-    def ask(self, image: Image, question: str) -> Answer:
+    def ask(self, image: Image, question: str, *, urgency: Urgency = Urgency.ROUTINE) -> Answer:
+        self.urgencies.append(urgency)
         if self.fails:
             raise EngineError("the fake model was told to fail")
         text = f"The mean of the film is {float(image.mean()):.3f}."
         return Answer(question, text, self._provenance(None))
 
-    def draw(self, text: str, *, seed: int) -> Drawing:
+    def draw(self, text: str, *, seed: int, urgency: Urgency = Urgency.ILLUSTRATION) -> Drawing:
         ramp = np.linspace(-1, 1, 256, dtype=np.float32)
         image = np.broadcast_to(ramp, (1, 256, 256)).copy()
         return Drawing(text, image, tuple(range(256)), self._provenance(seed))

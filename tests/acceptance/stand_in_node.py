@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from engine.results import DraftReport, Image
+from engine.scheduler import Urgency
 from node import logs
 from node.app import Node
 from node.config_file import load_settings
@@ -23,7 +24,7 @@ _REPORT_S = float(os.environ.get("CXR_STAND_IN_S", "0.2"))
 class SlowEngine(FakeEngine):
     """Takes a moment for a report, in which it can be killed."""
 
-    def report(self, image: Image) -> DraftReport:
+    def report(self, image: Image, *, urgency: Urgency = Urgency.ROUTINE) -> DraftReport:
         time.sleep(_REPORT_S)
         return super().report(image)
 

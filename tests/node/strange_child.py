@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 from dataclasses import replace
 from typing import Any
@@ -13,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from engine.errors import BundleCorrupt, EngineError, GenerationFault
-from engine.results import DraftReport, Drawing, Image
+from engine.results import Answer, DraftReport, Drawing, Image
+from engine.scheduler import Urgency
 from node.config import Settings
 from node.inference_child import main
 from node.inference_wire import Message
@@ -31,44 +33,73 @@ def _unforeseen() -> None:
 
 
 def _garble() -> None:
-    Message.pack = lambda self: b"Doe^Jane" * 100  # type: ignore[method-assign]
+    Message.pack = lambda self, number: b"Doe^Jane" * 100  # type: ignore[method-assign]
 
 
 def _refuse(error: Exception) -> None:
     raise error
 
 
+_COMPANY = threading.Barrier(2)
+_DEVICE = threading.Lock()
+
+
+def _take_turns() -> None:
+    with _DEVICE:
+        time.sleep(1.2)
+
+
 _REPORTS: dict[str, Any] = {
+    "meets": lambda: _COMPANY.wait(10),
+    "serial": _take_turns,
     "unforeseen": _unforeseen,
     "garbage": _garble,
     "swells": lambda: bytearray(4 << 30),
     "runtime": lambda: _refuse(RuntimeError("[ONNXRuntimeError] std::bad_alloc")),
     "thread": lambda: _refuse(RuntimeError("error code: 12 error msg: Cannot allocate memory")),
+    "threads": lambda: _refuse(RuntimeError("error code: 11 Resource temporarily unavailable")),
     "fault": lambda: _refuse(GenerationFault("no numbers", hint="cool it down")),
     "own": lambda: _refuse(OwnFault()),
     "hangs": lambda: time.sleep(60),
     "slow": lambda: time.sleep(1),
-    "crashes": lambda: os.kill(os.getpid(), signal.SIGSEGV),
-    "aborts": lambda: os.kill(os.getpid(), signal.SIGABRT),
+    "crashes": lambda: signal.raise_signal(signal.SIGSEGV),
+    "aborts": lambda: signal.raise_signal(signal.SIGABRT),
     "leaves": lambda: os._exit(3),
 }
 
 
 class StrangeEngine(FakeEngine):
-    """Misbehaves on dark films alone, where it misbehaves at all."""
+    """Misbehaves on dark films alone, where it misbehaves at all; takes a second for white ones."""
 
     def __init__(self, way: str) -> None:
         super().__init__()
         self._way = way
+        self._inside = self._most_inside = 0
+        self._counting = threading.Lock()
         if way == "changes":
             self.digest = f"{os.getpid():064x}"
 
-    def report(self, image: Image) -> DraftReport:
+    def report(self, image: Image, *, urgency: Urgency = Urgency.ROUTINE) -> DraftReport:
         if image.mean() < 0:
             _REPORTS.get(self._way, lambda: None)()
+        if image.mean() > 0.8:
+            time.sleep(1)
         return super().report(image)
 
-    def draw(self, text: str, *, seed: int) -> Drawing:
+    def ask(self, image: Image, question: str, *, urgency: Urgency = Urgency.ROUTINE) -> Answer:
+        """Answer how many asked at one time at the most, and how urgently this one did."""
+        with self._counting:
+            self._inside += 1
+            self._most_inside = max(self._most_inside, self._inside)
+        time.sleep(0.3)
+        with self._counting:
+            self._inside -= 1
+        answer = super().ask(image, question)
+        if self._way == "counts":
+            return replace(answer, text=f"{self._most_inside} {urgency.name}")
+        return answer
+
+    def draw(self, text: str, *, seed: int, urgency: Urgency = Urgency.ILLUSTRATION) -> Drawing:
         drawing = super().draw(text, seed=seed)
         if text == "no numbers":
             return replace(drawing, image=np.full_like(drawing.image, np.nan))

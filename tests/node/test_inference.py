@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable
 
@@ -57,6 +56,7 @@ def test_every_call_answers_as_in_this_process(make: Make) -> None:
         ("swells", "more memory than it may take", "node.work.engine_memory_mb"),
         ("runtime", "more memory than it may take", "node.work.engine_memory_mb"),
         ("thread", "more memory than it may take", "node.work.engine_memory_mb"),
+        ("threads", "start no more threads", "TasksMax"),
         ("hangs", "it took too long", "node.work.draft_timeout_s"),
         ("crashes", "the runtime crashed", ""),
         ("aborts", "where memory runs out", "node.work.engine_memory_mb"),
@@ -180,31 +180,3 @@ def test_another_bundle_in_the_same_place_is_not_taken_up(make: Make) -> None:
     with pytest.raises(BundleIncompatible) as refused:
         child.report(DARK)
     assert refused.value.hint == "restart the node"
-
-
-def test_calls_from_many_threads_wait_for_their_turn(make: Make) -> None:
-    child = make("plain")
-    texts: dict[float, str] = {}
-
-    def ask(mean: float) -> None:
-        for _ in range(5):
-            texts[mean] = child.report(np.full((1, 256, 256), mean, np.float32)).text
-
-    threads = [threading.Thread(target=ask, args=(number / 10,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert all(f"is {mean:.3f}." in text for mean, text in texts.items())
-
-
-def test_who_waits_too_long_for_a_turn_is_told(make: Make) -> None:
-    child = make("slow", draft_timeout_s=8)
-    child.warm_up()
-    child._timeout_s = 0.2
-    busy = threading.Thread(target=child.report, args=(DARK,))
-    busy.start()
-    time.sleep(0.3)
-    with pytest.raises(InferenceFault, match="busy"):
-        child.inspect(DARK)
-    busy.join()

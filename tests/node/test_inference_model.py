@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 
 from engine.config import EngineSettings
 from engine.pipeline import Engine
 from engine.pixels import render
+from engine.scheduler import Urgency
 from node.config import StorageSettings, WorkSettings
 from node.config_outputs import OutputSettings, SyntheticSettings
 from node.demo import PROMPT
@@ -24,10 +27,12 @@ from node.pipeline import Pipeline
 from node.ports import Drafter
 from node.records import Claim, StoredInstance
 from node.spool import Spool
+from tests import films
 from tests.fakes import ManualClock, PlainRenderer
 
 pytestmark = pytest.mark.slow
 
+_BLANK = np.zeros((1, 256, 256), np.float32)
 _KINDS = ("report", "findings", "synthetic", "heatmap", "pdf")
 
 
@@ -54,7 +59,7 @@ def film(engine: Engine) -> Dataset:
     pytest.fail("no drawing passed the guard")
 
 
-def _objects(engine: Drafter, film: Dataset, root: Path) -> dict[str, bytes]:
+def _objects(engine: Drafter, film: Dataset, root: Path, study_uid: str = "") -> dict[str, bytes]:
     """Draft a study; return the files of what leaves the node."""
     spool = Spool(StorageSettings(root=root, free_min_gb=0, free_min_percent=0))
     spool.prepare()
@@ -63,7 +68,7 @@ def _objects(engine: Drafter, film: Dataset, root: Path) -> dict[str, bytes]:
     clock = ManualClock()
     pipeline = Pipeline(engine, PlainRenderer(), outputs, spool, clock, None, _KINDS)
     stored = StoredInstance(film.SOPInstanceUID, film.SOPClassUID, film.SeriesInstanceUID, path)
-    claim = Claim(film.StudyInstanceUID, 1, "key", clock.now(), 1, "worker")
+    claim = Claim(study_uid or film.StudyInstanceUID, 1, "key", clock.now(), 1, "worker")
     finished = pipeline.draft_study(claim, (stored,))
     return {output.kind: spool.path(output.path).read_bytes() for output in finished.outputs}
 
@@ -75,6 +80,23 @@ def test_a_study_gets_the_same_objects_byte_for_byte(
     theirs = _objects(engine, film, tmp_path / "engine")
     assert set(ours) >= {"report", "findings", "synthetic", "pdf"}
     assert ours == theirs
+
+
+def test_studies_side_by_side_get_the_same_objects_as_alone(
+    child: InferenceChild, film: Dataset, tmp_path: Path
+) -> None:
+    """They are told apart by their UID, and so by the seed of the drawing."""
+    studies = [films.uid("study", number) for number in range(3)]
+    alone = [_objects(child, film, tmp_path / f"alone {one}", one) for one in studies]
+    with ThreadPoolExecutor(len(studies)) as threads:
+        under_way = [
+            threads.submit(_objects, child, film, tmp_path / f"beside {one}", one)
+            for one in studies
+        ]
+        question = child.ask(_BLANK, "Is the heart large?", urgency=Urgency.STAT)
+    assert [each.result() for each in under_way] == alone
+    assert question.text == child.ask(_BLANK, "Is the heart large?").text
+    assert len({objects["synthetic"] for objects in alone}) == len(studies)
 
 
 def test_answers_are_those_of_the_engine_in_this_process(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from engine.assessment import Assessment
 from engine.results import Answer, Inspection, Provenance
 from node import inference_wire as wire
-from node.inference_wire import HEAD, MARK, MAX_BYTES, Message, Nonsense, sizes_of, unpack
+from node.inference_wire import HEAD, MARK, MAX_BYTES, Message, Nonsense, read_head, unpack
 
 _NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 _TEXTS = st.text()
@@ -27,8 +27,9 @@ _PROVENANCE = st.builds(
 
 def _across(message: Message) -> Message:
     """Return a message as the other side reads it."""
-    content = message.pack()
-    num_text, num_raw = sizes_of(content[: HEAD.size])
+    content = message.pack(7)
+    number, num_text, num_raw = read_head(content[: HEAD.size])
+    assert number == 7
     assert len(content) == HEAD.size + num_text + num_raw
     return unpack(content[HEAD.size : HEAD.size + num_text], content[HEAD.size + num_text :])
 
@@ -100,17 +101,17 @@ def test_arrays_that_are_not_as_announced_are_nonsense(text: bytes) -> None:
 @given(st.binary(min_size=HEAD.size, max_size=HEAD.size))
 def test_a_head_of_any_kind_announces_nothing_monstrous(head: bytes) -> None:
     try:
-        sizes = sizes_of(head)
+        announced = read_head(head)
     except Nonsense:
         return
-    assert sum(sizes) <= MAX_BYTES
+    assert announced.num_text + announced.num_raw <= MAX_BYTES
 
 
 def test_a_monstrous_message_is_nonsense() -> None:
     with pytest.raises(Nonsense):
-        sizes_of(HEAD.pack(MARK, 1, MAX_BYTES))
+        read_head(HEAD.pack(MARK, 1, 1, MAX_BYTES))
 
 
 def test_json_has_no_numbers_that_are_none() -> None:
     with pytest.raises(ValueError, match="JSON"):
-        Message({"score": float("nan")}).pack()
+        Message({"score": float("nan")}).pack(1)

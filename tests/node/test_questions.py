@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.scheduler import Urgency
 from node.app import Node
 from node.database import open_ledger
 from node.questions import MAX_CHARACTERS, Question, QuestionRefused, Questions, checked
@@ -81,7 +82,9 @@ def test_a_question_is_one_printable_line_or_refused(text: str) -> None:
         assert checked(line) == line
 
 
-def test_the_model_answers_about_the_film_of_the_draft(start_node: Start) -> None:
+def test_the_model_answers_about_the_film_of_the_draft(
+    start_node: Start, engine: FakeEngine
+) -> None:
     node, ds = start_node(), phantom("asked")
     send(node, ds)
     wait_for_state(node, ds, "DONE")
@@ -91,6 +94,7 @@ def test_the_model_answers_about_the_film_of_the_draft(start_node: Start) -> Non
     assert done.answer == finding
     assert done.provenance["bundle_digest"] == FakeEngine.digest
     assert done.provenance["source"] == ds.SOPInstanceUID
+    assert engine.urgencies == [Urgency.STAT], "a person waits"
 
 
 def test_a_question_that_cannot_be_answered_says_why_after_its_attempts(
