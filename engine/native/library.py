@@ -12,6 +12,9 @@ from typing import Any
 from engine.errors import BackendUnavailable
 
 NAME = "_kernels"
+VERSION = 2
+"""``CXR_VERSION`` of the sources beside this file."""
+_CURE = "install a C compiler (gcc), then cxr-node again: pip install --force-reinstall"
 
 
 class Shape(ctypes.Structure):
@@ -67,19 +70,18 @@ def open_library(folder: Path = Path(__file__).parent) -> Any:
     Raises
     ------
     BackendUnavailable
-        They were not compiled when the software was installed, or this processor lacks what they
-        use.
+        They were not compiled when the software was installed, or from other sources, or this
+        processor lacks what they use.
     """
     path = next(_candidates(folder), None)
     if path is None:
-        raise BackendUnavailable(
-            "its kernels were not compiled",
-            hint="install a C compiler (gcc), then cxr-node again: pip install --force-reinstall",
-        )
+        raise BackendUnavailable("its kernels were not compiled", hint=_CURE)
     try:
         library = ctypes.CDLL(str(path))
     except OSError as fault:
         raise BackendUnavailable(f"{path.name} cannot be loaded: {fault}") from fault
+    if not hasattr(library, "cxr_version") or library.cxr_version() != VERSION:
+        raise BackendUnavailable("its kernels were compiled from other sources", hint=_CURE)
     if not library.cxr_is_supported():
         raise BackendUnavailable("this processor has no AVX-512 VNNI")
     for name, (result, arguments) in _FUNCTIONS.items():

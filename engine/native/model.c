@@ -49,6 +49,8 @@ void *aligned_memory(size_t num_bytes) {
     return memory;
 }
 
+int32_t cxr_version(void) { return CXR_VERSION; }
+
 int32_t cxr_is_supported(void) {
 #if defined(__x86_64__)
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&

@@ -4,6 +4,9 @@
 
 #include <stdint.h>
 
+/* Changes with these structures: kernels that were compiled from other sources are not called. */
+enum { CXR_VERSION = 2 };
+
 typedef struct {
     int32_t num_layers, width, num_heads, num_kv_heads, head_dim, hidden, num_columns, max_length, num_threads;
     float epsilon;
@@ -28,6 +31,7 @@ typedef struct {
 
 typedef struct cxr_model cxr_model_t;
 
+int32_t cxr_version(void);
 int32_t cxr_is_supported(void);
 cxr_model_t *cxr_open(const cxr_shape_t *shape);
 /* `name` is the part of a layer, or "head"; 0: no such part, or other sizes than the shape's. */

@@ -16,7 +16,7 @@ from engine.backends.onnx_cpu import OnnxCpuBackend
 from engine.bundle import open_bundle
 from engine.errors import BackendUnavailable, BundleIncompatible
 from engine.generation import alone, write_text
-from engine.native.library import open_library
+from engine.native.library import VERSION, open_library
 
 BUNDLE = open_bundle()
 SIZE = BUNDLE.vocabulary.size
@@ -152,12 +152,18 @@ def test_without_kernels_the_reason_names_the_cure(tmp_path):
     assert "compiler" in fault.value.hint
 
 
-def test_a_processor_without_the_instructions_is_told(tmp_path):
+@pytest.mark.parametrize(
+    ("version", "reason"), [(VERSION, "AVX-512 VNNI"), (VERSION + 1, "other sources")]
+)
+def test_kernels_that_cannot_be_called_say_why(tmp_path, version, reason):
     source = tmp_path / "other.c"
-    source.write_text("int cxr_is_supported(void) { return 0; }\n")
+    answers = {"cxr_version": version, "cxr_is_supported": 0}
+    source.write_text(
+        "".join(f"int {name}(void) {{ return {answers[name]}; }}\n" for name in answers)
+    )
     target = tmp_path / "_kernels.abi3.so"
     subprocess.run([shutil.which("cc"), "-shared", "-o", target, source], check=True)
-    with pytest.raises(BackendUnavailable, match="AVX-512 VNNI"):
+    with pytest.raises(BackendUnavailable, match=reason):
         open_library(tmp_path)
 
 
