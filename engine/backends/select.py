@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping
 
 from engine.backends.base import Backend
-from engine.backends.onnx_cpu import NAME, OnnxCpuBackend
+from engine.backends.native import NativeBackend
+from engine.backends.onnx_cpu import OnnxCpuBackend
 from engine.bundle import Bundle
 from engine.errors import BackendUnavailable
 
 log = logging.getLogger(__name__)
 
-BACKENDS = {NAME: OnnxCpuBackend}
+Open = Callable[[Bundle, int], Backend]
+BACKENDS: Mapping[str, Open] = {"native": NativeBackend, "onnx_cpu": OnnxCpuBackend}
 """By preference: the first that opens serves ``auto``."""
 
 

@@ -14,7 +14,7 @@ ORDER = """
 import os, sys
 import engine.pipeline
 assert "onnxruntime" not in sys.modules, "imported before its telemetry was switched off"
-from engine.backends.onnx_cpu import import_onnxruntime
+from engine.backends.onnx_films import import_onnxruntime
 import_onnxruntime()
 assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
 """
