@@ -15,6 +15,9 @@ _REASONS = {
 }
 """What CUresult values mean to an admin (CUDA driver API, enum CUresult)."""
 
+_CAPABILITY = 75, 76
+"""Major and minor (enum CUdevice_attribute)."""
+
 
 def lack_of_gpu(library: str = _LIBRARY) -> str:
     """Return why no NVIDIA GPU can be used; empty where one can."""
@@ -27,6 +30,19 @@ def lack_of_gpu(library: str = _LIBRARY) -> str:
     if status:
         return _REASONS.get(status, f"the NVIDIA driver answers with error {status}")
     return "" if count.value else _REASONS[100]
+
+
+def gpu_capability(library: str = _LIBRARY) -> str:
+    """Return the compute capability of the first GPU, such as SM90; empty where there is none."""
+    if lack_of_gpu(library):
+        return ""
+    driver, device, value = ctypes.CDLL(library), ctypes.c_int(0), ctypes.c_int(0)
+    driver.cuDeviceGet(ctypes.byref(device), 0)
+    parts = []
+    for attribute in _CAPABILITY:
+        driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, device)
+        parts.append(str(value.value))
+    return "SM" + "".join(parts)
 
 
 def refuse_no_gpu() -> None:

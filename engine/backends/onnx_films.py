@@ -39,13 +39,13 @@ class OnnxFilms:
 
     providers: tuple[str, ...] = CPU
     """What onnxruntime computes with, by preference."""
+    film_roles: tuple[str, ...] = ("encoder", "decoder", "classifier")
+    """The graphs that onnxruntime runs."""
 
     def __init__(self, bundle: Bundle, num_threads: int = 0) -> None:
         self.runtime = import_onnxruntime()
         self.bundle, self.num_threads = bundle, num_threads
-        self.encoder = self.session("encoder")
-        self.decoder = self.session("decoder")
-        self.classifier = self.session("classifier")
+        self.films = {role: self.session(role) for role in self.film_roles}
 
     @property
     def max_length(self) -> int:
@@ -68,18 +68,19 @@ class OnnxFilms:
 
     def encode(self, images: Images) -> CodeRows:
         """Films [N, 1, 256, 256] -> codes [N, 256]."""
-        (codes,) = self.encoder.run(None, {"image": images})
+        (codes,) = self.films["encoder"].run(None, {"image": images})
         found: CodeRows = codes.astype(np.int64)
         return found
 
     def decode(self, codes: CodeRows) -> Images:
         """Codes [N, 256] -> films [N, 1, 256, 256]."""
-        (drawn,) = self.decoder.run(None, {"codes": codes})
+        (drawn,) = self.films["decoder"].run(None, {"codes": codes})
         images: Images = drawn
         return images
 
     def classify(self, image: Image) -> dict[str, NDArray[np.float32]]:
         """Film -> the classifier's answers for it."""
-        names = [output.name.removeprefix("p_") for output in self.classifier.get_outputs()]
-        values = self.classifier.run(None, {"image": image[None]})
+        classifier = self.films["classifier"]
+        names = [output.name.removeprefix("p_") for output in classifier.get_outputs()]
+        values = classifier.run(None, {"image": image[None]})
         return {name: np.asarray(value[0]) for name, value in zip(names, values, strict=True)}
