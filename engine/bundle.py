@@ -67,6 +67,10 @@ class Bundle:
         """The prompt style that the model was trained with."""
         return str(self.manifest["prompt_version"])
 
+    def has(self, role: str) -> bool:
+        """Tell whether a file plays a role that not every bundle has."""
+        return role in self.manifest["files"]
+
     def path(self, role: str) -> Path:
         """Return the file that plays a role."""
         return self.directory / str(self.manifest["files"][role]["path"])

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from tokenizers import Tokenizer
 
 from engine import guard, hints, report
 from engine.assessment import Assessment, Bands, assess
@@ -23,6 +22,7 @@ from engine.bundle import Bundle, device_uid_of, open_bundle
 from engine.films import FilmReader
 from engine.findings import FINDINGS
 from engine.generation import Advance, draw_codes, ignore, write_text
+from engine.phrases import NO_PHRASES, ROLE, PhraseBook
 from engine.pixels import Transform
 from engine.prompts import DRAW_INSTRUCTIONS, REPORT_INSTRUCTIONS, PromptBuilder
 from engine.results import Answer, DraftReport, Drawing, Evidence, Image, Inspection, Provenance
@@ -42,8 +42,8 @@ class Engine:
 
     def __init__(self, bundle: Bundle, backend: Backend) -> None:
         self.bundle, self.backend = bundle, backend
-        tokenizer = Tokenizer.from_file(str(bundle.path("tokenizer")))
-        self.prompts = PromptBuilder(tokenizer, bundle.vocabulary, bundle.prompt_version)
+        self.prompts = PromptBuilder.of(bundle)
+        self.phrases = PhraseBook.read(bundle.path(ROLE)) if bundle.has(ROLE) else NO_PHRASES
         self.limits = guard.Thresholds.from_json(bundle.manifest.get("guard", {}))
         self.scheduler = Scheduler(backend)
         self.slots = SlotPool(backend)
@@ -235,6 +235,7 @@ class Engine:
                 prompt,
                 self.bundle.vocabulary,
                 max_new_tokens=max_new_tokens,
+                guess=self.phrases.guess,
                 advance=advance,
             )
             ids = self.scheduler.run(turns, urgency)

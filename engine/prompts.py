@@ -10,11 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tokenizers import Tokenizer
 
 from engine.errors import PromptError
 from engine.vocabulary import Vocabulary
+
+if TYPE_CHECKING:  # a bundle checks that its prompts are known
+    from engine.bundle import Bundle
 
 RESPONSE = "### Response:\n"
 
@@ -77,6 +81,12 @@ class PromptBuilder:
         if self.version not in STYLES:
             known = ", ".join(STYLES)
             raise PromptError(f"unknown prompt version {self.version}", hint=f"known: {known}")
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> PromptBuilder:
+        """Return the prompts of a bundle."""
+        tokenizer = Tokenizer.from_file(str(bundle.path("tokenizer")))
+        return cls(tokenizer, bundle.vocabulary, bundle.prompt_version)
 
     def text_ids(self, text: str) -> list[int]:
         """Return the token ids of a text; none of them is an image code."""

@@ -21,6 +21,7 @@ from export.config import ExportSettings
 from export.errors import ExportError, ParityError
 from export.evidence import explain_bundle
 from export.films import RunFilms
+from export.phrases import add_phrases
 
 LICENSE = Path(__file__).parent / "LICENSE-weights.txt"
 
@@ -78,6 +79,14 @@ def explain(options: argparse.Namespace) -> None:
     print(f"{options.bundle}: version {options.version}, digest {digest[:12]}")
 
 
+def phrases(options: argparse.Namespace) -> None:
+    """Add to a bundle what its training reports usually say: drafts take fewer steps."""
+    films = RunFilms.read(options.run)
+    texts = films.texts(films.reported("train"))
+    book = add_phrases(options.bundle, texts, options.version)
+    print(f"{options.bundle}: version {options.version}, {len(book.follows):,} phrases")
+
+
 def import_llm_cxr(options: argparse.Namespace) -> None:
     """Make a bundle of a published LLM-CXR checkpoint."""
     from export.published import PublishedSettings
@@ -130,6 +139,11 @@ def parser() -> argparse.ArgumentParser:
     add.add_argument("--bundle", type=Path, required=True, help="bundle to change")
     add.add_argument("--version", required=True, help="version of the changed bundle")
     add.set_defaults(call=explain)
+    usual = verbs.add_parser("phrases", help=phrases.__doc__)
+    usual.add_argument("--run", type=Path, default=Path("runs/demo"), help="run directory")
+    usual.add_argument("--bundle", type=Path, required=True, help="bundle to change")
+    usual.add_argument("--version", required=True, help="version of the changed bundle")
+    usual.set_defaults(call=phrases)
     published = verbs.add_parser("import-llm-cxr", help=import_llm_cxr.__doc__)
     published.add_argument("--model", type=Path, required=True, help="folder of the GPT-NeoX")
     published.add_argument("--vqgan", type=Path, required=True, help="taming checkpoint (.ckpt)")

@@ -1,5 +1,6 @@
 """The own kernels: near to onnxruntime's, and equal to themselves bit by bit in any batch."""
 
+import itertools
 import shutil
 import subprocess
 
@@ -73,7 +74,7 @@ def test_neither_pieces_nor_neighbours_change_a_bit(model, cuts, neighbours):
     others = [model.open_slot() for _ in range(neighbours)]
     edges = [0, *sorted(set(cuts)), 90]
     found = []
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in itertools.pairwise(edges):
         feeds = [Feed(other, PROMPT[: 3 + i], range(64), i) for i, other in enumerate(others)]
         own = Feed(slot, PROMPT[start:end], EVERY, end - start)
         found.append(model.forward([*feeds[:1], own, *feeds[1:]])[len(feeds[:1])])
