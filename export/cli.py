@@ -160,7 +160,9 @@ def parser() -> argparse.ArgumentParser:
     plans.add_argument(
         "--gpu", action="append", default=[], metavar="SM", help="only for this one, such as SM89"
     )
-    plans.add_argument("--strip", action="store_true", help="leave out weights: the bundle has them")
+    plans.add_argument(
+        "--strip", action="store_true", help="leave out weights: the bundle has them"
+    )
     plans.set_defaults(call=tensorrt)
     compare = verbs.add_parser("check", help=check.__doc__)
     compare.add_argument("--run", type=Path, default=Path("runs/demo"), help="run directory")

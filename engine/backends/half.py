@@ -1,8 +1,8 @@
-"""The weights of a language model's graph in half precision, int8 blocks as the numbers they mean.
+"""The weights of a language model's graph in half precision, int8 blocks as what they stand for.
 
-TensorRT has no table of int8 rows to look up in, and what it multiplies is of the precision that the
-graph says. The weights' names are those of the values that they take the place of, so that a plan
-that was built without weights finds them again.
+TensorRT has no table of int8 rows to look up in, and what it multiplies is of the precision that
+the graph says. The weights' names are those of the values that they take the place of, so that a
+plan that was built without weights finds them again.
 """
 
 from __future__ import annotations

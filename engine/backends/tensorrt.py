@@ -42,7 +42,7 @@ NAME = "tensorrt"
 WANTED_FROM = "logits_from"
 
 ContextKey = tuple[int, int, int]
-"""Rows, tokens a row, first wanted position: a recording keeps the context that it was made with."""
+"""Rows, tokens a row, first wanted position: a recording keeps the context it was made with."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ class TensorrtBackend(RecordedBackend):
         return logits[..., call.head.start : call.head.stop].float()
 
     def _wanted_from(self, call: Call) -> int:
-        """Return the first position of the logits; the plan computes some even if none is wanted."""
+        """Return the first position of the logits; a plan computes some even if none is wanted."""
         return call.ids.shape[1] - 1 if call.head is None else call.wanted_from
 
     def _context_of(self, call: Call) -> Context:

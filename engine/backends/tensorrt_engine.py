@@ -1,7 +1,7 @@
 """A plan in memory: loaded, its weights put back where it was built without, ready to run.
 
-Kernels that TensorRT-RTX compiles on first use are kept in a file beside the plans, so that only the
-first start of a node waits for them.
+Kernels that TensorRT-RTX compiles on first use are kept in a file beside the plans, so that only
+the first start of a node waits for them.
 """
 
 from __future__ import annotations
@@ -108,9 +108,7 @@ class Context:
         return found
 
     def _outputs(self) -> list[str]:
-        names = [
-            self.engine.get_tensor_name(place) for place in range(self.engine.num_io_tensors)
-        ]
+        names = [self.engine.get_tensor_name(place) for place in range(self.engine.num_io_tensors)]
         return [name for name in names if self.engine.get_tensor_mode(name).name == "OUTPUT"]
 
     def _output(self, name: str) -> Tensor:

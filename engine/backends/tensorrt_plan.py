@@ -67,8 +67,9 @@ class Manifest:
     """What plans were made from, and their own hashes.
 
     ``capabilities``: the GPUs that they run on, such as SM89; empty: all that the flavour knows.
-    ``profiles``: by role and profile the least, best and largest shape of each input. ``is_stripped``:
-    the weights are not in the plans and come from the bundle. ``onnx`` and ``plans``: sha256 by role.
+    ``profiles``: by role and profile the least, best and largest shape of each input.
+    ``is_stripped``: the weights are not in the plans and come from the bundle. ``onnx`` and
+    ``plans``: sha256 by role.
     """
 
     flavour: str
