@@ -1,0 +1,240 @@
+"""TensorRT plans: built for real, and read back as far as a machine without a GPU goes."""
+
+import json
+import shutil
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+
+from engine.backends.driver import lack_of_gpu
+from engine.backends.half import folded
+from engine.backends.initializers import read_graph
+from engine.backends.onnx_films import import_onnxruntime
+from engine.backends.select import survey
+from engine.backends.tensorrt import plans_of, stored_weights
+from engine.backends.tensorrt_engine import load_engine
+from engine.backends.tensorrt_log import log_of
+from engine.backends.tensorrt_plan import (
+    ROLES,
+    Manifest,
+    folder_of,
+    load_flavour,
+    plan_path,
+    unfit,
+)
+from engine.bundle import DEMO, open_bundle
+from engine.errors import BackendUnavailable
+from export.cli import main
+from export.errors import ExportError
+from export.half import half_graph
+from export.language_model import language_model
+from export.tensorrt import (
+    PlanSettings,
+    build_plans,
+    graph_to_build,
+    outdated,
+    parse,
+    profiles_of,
+    targets,
+)
+from tests.export.test_published import neox
+
+RTX = ("tensorrt_rtx",)
+needs_no_gpu = pytest.mark.skipif(not lack_of_gpu(), reason="this machine has a GPU")
+
+
+@pytest.fixture(scope="module")
+def flavour():
+    try:
+        return load_flavour(RTX)
+    except BackendUnavailable:
+        pytest.skip("TensorRT-RTX is not installed")
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory, flavour):
+    """Yield a copy of the demo bundle with its plans, and what was said while they were built."""
+    folder = tmp_path_factory.mktemp("plans") / "demo"
+    shutil.copytree(DEMO, folder)
+    said = []
+    build_plans(open_bundle(folder), PlanSettings(RTX), said.append)
+    return open_bundle(folder), said
+
+
+def parsed(bundle, role, flavour):
+    log = log_of(flavour)
+    with graph_to_build(bundle, role) as path:
+        return parse(flavour, path, log)
+
+
+def tensors(network, count, get):
+    found = (get(place) for place in range(count))
+    return {tensor.name: (tensor.dtype.name, tuple(tensor.shape)) for tensor in found}
+
+
+def test_the_language_model_becomes_native_cache_attention_and_rotation_layers(flavour):
+    bundle = open_bundle()
+    read = parsed(bundle, "language_model", flavour)
+    layers, cache = read.layers(), bundle.cache
+    assert layers["KV_CACHE_UPDATE"] == 2 * cache.num_layers
+    assert layers["ROTARY_EMBEDDING"] == 2 * cache.num_layers
+    assert layers["ATTENTION_INPUT"] == layers["ATTENTION_OUTPUT"] == cache.num_layers
+    assert "DEQUANTIZE" not in layers
+    network = read.network
+    shape = (-1, cache.num_kv_heads, cache.max_length, cache.head_dim)
+    inputs = tensors(network, network.num_inputs, network.get_input)
+    outputs = tensors(network, network.num_outputs, network.get_output)
+    for layer in range(cache.num_layers):
+        for kind in "kv":
+            assert inputs[f"past_{kind}_{layer}"] == ("HALF", shape)
+            assert outputs[f"present_{kind}_{layer}"] == ("HALF", shape)
+    assert inputs["input_ids"] == ("INT64", (-1, -1))
+    assert outputs["logits"][0] == "HALF"
+
+
+@pytest.mark.parametrize(
+    ("role", "source", "result"),
+    [
+        ("encoder", {"image": ("FLOAT", (-1, 1, 256, 256))}, {"codes": ("INT64", (-1, 256))}),
+        ("decoder", {"codes": ("INT64", (-1, 256))}, {"image": ("FLOAT", (-1, 1, 256, 256))}),
+    ],
+)
+def test_the_halves_of_the_vqgan_stay_in_float32(flavour, role, source, result):
+    bundle = open_bundle()
+    read = parsed(bundle, role, flavour)
+    network = read.network
+    assert tensors(network, network.num_inputs, network.get_input) == source
+    assert tensors(network, network.num_outputs, network.get_output) == result
+    kinds = Counter(node.kind for node in read_graph(bundle.path(role)).nodes)
+    assert read.layers()["CONVOLUTION"] == kinds["Conv"]
+
+
+@pytest.mark.parametrize("parallel", [True, False])
+def test_a_gpt_neox_is_read_as_well(flavour, tmp_path, parallel):
+    path = tmp_path / "neox.onnx"
+    onnx.save(language_model(neox(96, parallel=parallel), 16, "int8"), path)
+    onnx.save(half_graph(path), path)
+    layers = parse(flavour, path, log_of(flavour)).layers()
+    assert (layers["KV_CACHE_UPDATE"], layers["ATTENTION_OUTPUT"]) == (4, 2)
+
+
+def run_language_model(model, bundle, kind):
+    """Return the logits of a prompt from a graph with caches of a kind."""
+    cache, ids = bundle.cache, np.random.default_rng(1).integers(0, 6000, (1, 40))
+    shape = (1, cache.num_kv_heads, cache.max_length, cache.head_dim)
+    names = [f"past_{kv}_{layer}" for layer in range(cache.num_layers) for kv in "kv"]
+    feeds = {
+        "input_ids": ids,
+        "position_ids": np.arange(40)[None],
+        "write_indices": np.zeros(1, np.int64),
+        "logits_from": np.asarray([30]),
+        **{name: np.zeros(shape, kind) for name in names},
+    }
+    session = import_onnxruntime().InferenceSession(model, providers=["CPUExecutionProvider"])
+    (logits,) = session.run(["logits"], feeds)
+    return logits.astype(np.float32)
+
+
+def test_the_graph_in_half_precision_says_what_the_bundle_says():
+    bundle = open_bundle()
+    path = bundle.path("language_model")
+    expected = run_language_model(str(path), bundle, np.float32)
+    found = run_language_model(half_graph(path).SerializeToString(), bundle, np.float16)
+    assert np.abs(found - expected).max() < 0.01 * np.abs(expected).max()
+    assert (found.argmax(-1) == expected.argmax(-1)).all()
+
+
+def test_plans_are_built_once_with_a_manifest_that_says_of_what(demo, flavour):
+    bundle, said = demo
+    folder = folder_of(bundle, flavour.name)
+    manifest = Manifest.read(folder)
+    assert (manifest.flavour, manifest.version) == (flavour.name, flavour.version)
+    assert manifest.bundle == bundle.digest
+    assert manifest.onnx["encoder"] == bundle.manifest["files"]["encoder"]["sha256"]
+    assert manifest.plans.keys() == set(ROLES)
+    assert manifest.profiles == profiles_of(bundle)
+    assert all(plan_path(folder, role).stat().st_size > 10 * 2**20 for role in ROLES)
+    assert said == [f"{flavour.name} {flavour.version}: building plans, for there are none"]
+    build_plans(bundle, PlanSettings(RTX), said.append)
+    assert said[1:] == [f"{flavour.name} {flavour.version}: the plans are up to date"]
+
+
+def test_plans_are_outdated_when_anything_that_they_were_made_of_differs(demo, flavour):
+    bundle, _ = demo
+    folder = folder_of(bundle, flavour.name)
+    manifest = Manifest.read(folder)
+    changes = {"version": "1.0", "bundle": "0" * 64, "capabilities": ("SM89",), "onnx": {}}
+    for name, value in changes.items():
+        assert outdated(manifest, replace(manifest, **{name: value}), folder) == f"{name} differs"
+    broken = replace(manifest, plans={"encoder": "0" * 64})
+    assert outdated(broken, manifest, folder).startswith("encoder.plan is not the file")
+    assert outdated(None, manifest, folder) == "there are none"
+
+
+def test_the_engine_takes_no_plans_of_another_bundle_or_version(demo, flavour, tmp_path):
+    bundle, _ = demo
+    manifest = plans_of(bundle, flavour).manifest
+    assert unfit(manifest, bundle, flavour) == ""
+    assert "another bundle" in unfit(replace(manifest, bundle="ab" * 32), bundle, flavour)
+    assert "built by tensorrt_rtx 0.9" in unfit(replace(manifest, version="0.9"), bundle, flavour)
+    with pytest.raises(BackendUnavailable, match="there are no tensorrt_rtx plans"):
+        plans_of(replace(bundle, directory=tmp_path), flavour)
+    folder = folder_of(replace(bundle, directory=tmp_path), flavour.name)
+    folder.mkdir(parents=True)
+    manifest.write(folder)
+    with pytest.raises(BackendUnavailable, match="is not the plan that was built"):
+        plans_of(replace(bundle, directory=tmp_path), flavour)
+    (folder / "plans.json").write_text(json.dumps({"flavour": "tensorrt_rtx"}))
+    assert Manifest.read(folder) is None
+
+
+@needs_no_gpu
+def test_a_plan_without_a_gpu_is_a_reason_and_not_a_crash(demo, flavour):
+    bundle, _ = demo
+    path = plan_path(folder_of(bundle, flavour.name), "encoder")
+    with pytest.raises(BackendUnavailable, match=r"cannot load encoder\.plan: .*CUDA driver"):
+        load_engine(flavour, path, log_of(flavour))
+    (row,) = [row for row in survey(bundle) if row.name == "tensorrt"]
+    assert "NVIDIA" in row.reason
+
+
+@needs_no_gpu
+def test_weights_cannot_be_left_out_without_a_gpu_and_the_reason_says_so(demo, flavour, capsys):
+    bundle, _ = demo
+    assert main(["tensorrt", "--bundle", str(bundle.directory), "--strip"]) == 2
+    said = capsys.readouterr().err
+    assert "cannot leave the weights of language_model out here" in said
+    assert "leave --strip out" in said
+    assert Manifest.read(folder_of(bundle, flavour.name)) is not None
+
+
+def test_the_weights_of_a_stripped_plan_have_the_names_of_its_graph():
+    bundle = open_bundle()
+    graph = half_graph(bundle.path("language_model"))
+    names = {weight.name for weight in graph.graph.initializer}
+    assert stored_weights(bundle, "language_model").keys() == names
+    assert folded(read_graph(bundle.path("language_model"))).weights.keys() == names
+
+
+def test_gpus_that_a_flavour_does_not_know_are_refused(flavour):
+    with pytest.raises(ExportError, match="builds for no SM90"):
+        targets(flavour, PlanSettings(RTX, capabilities=("SM89", "SM90")))
+    assert targets(flavour, PlanSettings(RTX, ("SM89",))).capabilities == ("SM89",)
+
+
+@pytest.mark.slow
+def test_the_command_builds_for_one_gpu_what_training_made(flavour, bundle_dir, tmp_path, capsys):
+    shutil.copytree(bundle_dir, tmp_path / "bundle")
+    verb = ["tensorrt", "--bundle", str(tmp_path / "bundle"), "--flavour", "tensorrt_rtx"]
+    assert main([*verb, "--gpu", "SM89"]) == 0
+    assert "language_model.plan" in capsys.readouterr().out
+    manifest = Manifest.read(tmp_path / "bundle" / "plans" / "tensorrt_rtx")
+    assert manifest.capabilities == ("SM89",)
+
+
+def test_without_any_tensorrt_the_command_says_which_was_looked_for():
+    with pytest.raises(BackendUnavailable, match="none of no_such_flavour is installed"):
+        load_flavour(("no_such_flavour",))
