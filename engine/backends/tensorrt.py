@@ -25,6 +25,7 @@ from engine.backends.tensorrt_log import log_of
 from engine.backends.tensorrt_plan import (
     DECODE,
     FILMS_AT_ONCE,
+    FLAVOURS,
     HOW,
     JIT_CACHE,
     PREFILL,
@@ -79,6 +80,24 @@ def plans_of(bundle: Bundle, flavour: Flavour) -> Plans:
     return Plans(folder, manifest)
 
 
+def fitting_plans(bundle: Bundle) -> tuple[Flavour, Plans]:
+    """Return the first TensorRT that is here and has plans of a bundle.
+
+    Raises
+    ------
+    BackendUnavailable
+        None has.
+    """
+    reasons = []
+    for name in FLAVOURS:
+        try:
+            flavour = load_flavour((name,))
+            return flavour, plans_of(bundle, flavour)
+        except BackendUnavailable as fault:
+            reasons.append(str(fault))
+    raise BackendUnavailable("; ".join(reasons), hint=HOW)
+
+
 class TensorrtBackend(RecordedBackend):
     """Language model and both halves of the VQ-GAN by TensorRT, the classifier by onnxruntime.
 
@@ -97,8 +116,7 @@ class TensorrtBackend(RecordedBackend):
         refuse_no_gpu()
         if not torch.cuda.is_available():
             raise BackendUnavailable("this torch is built without CUDA")
-        self.flavour = load_flavour()
-        self.plans = plans_of(bundle, self.flavour)
+        self.flavour, self.plans = fitting_plans(bundle)
         self.jit = JitCache(self.plans.folder / JIT_CACHE)
         self.engines = {role: self._engine(bundle, role) for role in self.plans.manifest.plans}
         self.prefill = self._context("language_model", PREFILL)

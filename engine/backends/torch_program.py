@@ -98,8 +98,8 @@ class _Lowering:
         self.weights: dict[str, Tensor] = {}
 
     def is_weight(self, node: Node) -> bool:
-        """Take a node whose inputs are all stored for a weight of its own."""
-        if not all(name in self.stored for name in node.inputs):
+        """Take int8 blocks that are stored for the weight that they stand for."""
+        if node.kind != "DequantizeLinear" or node.inputs[0] not in self.stored:
             return False
         values = self.on_device(self.stored[node.inputs[0]])
         scales = self.on_device(self.stored[node.inputs[1]])

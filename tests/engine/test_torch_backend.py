@@ -27,6 +27,7 @@ class ExactBackend(OnnxCpuBackend):
     def session(self, role):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 2
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "0")
         path = str(self.bundle.path(role))
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
@@ -50,6 +51,7 @@ def logits(backend, slot, ids, rows=EVERY, num_wanted=1):
     return backend.forward([Feed(slot, ids, rows, num_wanted)])[0]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU computes in bfloat16")
 def test_prompt_and_steps_agree_with_the_graph(exact, backend):
     one, other = exact.open_slot(), backend.open_slot()
@@ -62,6 +64,7 @@ def test_prompt_and_steps_agree_with_the_graph(exact, backend):
     assert other.length == one.length
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU computes in bfloat16")
 def test_feeds_of_all_sizes_in_one_call_are_what_they_are_alone(exact, backend):
     feeds, alones = [], []
@@ -77,6 +80,7 @@ def test_feeds_of_all_sizes_in_one_call_are_what_they_are_alone(exact, backend):
         np.testing.assert_allclose(found, expected, atol=2e-4)
 
 
+@pytest.mark.slow
 def test_a_report_is_the_same_to_the_letter(exact, backend):
     prompt = ids_of(60, seed=4)
     texts = [
@@ -86,6 +90,7 @@ def test_a_report_is_the_same_to_the_letter(exact, backend):
     assert texts[0] == texts[1]
 
 
+@pytest.mark.slow
 def test_a_guided_drawing_is_the_same_code_by_code(exact, backend):
     codes = []
     for each in (exact, backend):
@@ -112,6 +117,7 @@ def test_a_rewound_sequence_forgets_and_a_full_one_takes_no_more(backend):
         logits(backend, slot, [1] * (slot.room + 1))
 
 
+@pytest.mark.slow
 def test_a_cache_that_grows_keeps_what_it_holds(exact):
     backend = TorchBackend(BUNDLE, num_threads=2)
     reference, slots = exact.open_slot(), []

@@ -9,12 +9,14 @@ import numpy as np
 import onnx
 import pytest
 
+from engine.backends.base import Feed
 from engine.backends.driver import lack_of_gpu
 from engine.backends.half import folded
 from engine.backends.initializers import read_graph
 from engine.backends.onnx_films import import_onnxruntime
 from engine.backends.select import survey
-from engine.backends.tensorrt import plans_of, stored_weights
+from engine.backends.onnx_cpu import OnnxCpuBackend
+from engine.backends.tensorrt import TensorrtBackend, fitting_plans, plans_of, stored_weights
 from engine.backends.tensorrt_engine import load_engine
 from engine.backends.tensorrt_log import log_of
 from engine.backends.tensorrt_plan import (
@@ -133,7 +135,11 @@ def run_language_model(model, bundle, kind):
         "logits_from": np.asarray([30]),
         **{name: np.zeros(shape, kind) for name in names},
     }
-    session = import_onnxruntime().InferenceSession(model, providers=["CPUExecutionProvider"])
+    runtime = import_onnxruntime()
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "0")
+    session = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     (logits,) = session.run(["logits"], feeds)
     return logits.astype(np.float32)
 
@@ -199,6 +205,32 @@ def test_a_plan_without_a_gpu_is_a_reason_and_not_a_crash(demo, flavour):
         load_engine(flavour, path, log_of(flavour))
     (row,) = [row for row in survey(bundle) if row.name == "tensorrt"]
     assert "NVIDIA" in row.reason
+
+
+def test_plans_are_looked_for_in_every_flavour(demo, flavour, tmp_path):
+    bundle, _ = demo
+    assert fitting_plans(bundle)[0] == flavour
+    with pytest.raises(BackendUnavailable, match="no tensorrt_rtx plans"):
+        fitting_plans(replace(bundle, directory=tmp_path))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(bool(lack_of_gpu()), reason="this machine has no GPU")
+def test_a_plan_says_what_the_bundle_says(demo):
+    bundle, _ = demo
+    backend, reference = TensorrtBackend(bundle), OnnxCpuBackend(bundle)
+    film = np.random.default_rng(0).uniform(-1, 1, (2, 1, 256, 256)).astype(np.float32)
+    codes = backend.encode(film)
+    assert (codes == reference.encode(film)).mean() > 0.99
+    assert np.abs(backend.decode(codes) - reference.decode(codes)).mean() < 0.01
+    ids = np.random.default_rng(1).integers(0, 6000, 40).tolist()
+    rows = range(bundle.vocabulary.size)
+    slots = [backend.open_slot() for _ in range(3)]
+    own = reference.open_slot()
+    for part in (ids, [5], [6]):
+        expected = reference.forward([Feed(own, part, rows)])[0]
+        for found in backend.forward([Feed(slot, part, rows) for slot in slots]):
+            assert np.abs(found - expected).max() < 0.1 * np.abs(expected).max()
 
 
 @needs_no_gpu
