@@ -6,7 +6,7 @@ place, as TensorRT demands: what goes in and what comes out has one address.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -113,9 +113,7 @@ class TensorrtBackend(RecordedBackend):
     device = "cuda"
 
     def __init__(self, bundle: Bundle, num_threads: int = 0) -> None:
-        refuse_no_gpu()
-        if not torch.cuda.is_available():
-            raise BackendUnavailable("this torch is built without CUDA")
+        self.refuse_machine()
         self.flavour, self.plans = fitting_plans(bundle)
         self.jit = JitCache(self.plans.folder / JIT_CACHE)
         self.engines = {role: self._engine(bundle, role) for role in self.plans.manifest.plans}
@@ -125,6 +123,12 @@ class TensorrtBackend(RecordedBackend):
         self.caches = empty_caches(bundle.cache, self.device, torch.float16)
         super().__init__(bundle, num_threads)
 
+    def refuse_machine(self) -> None:
+        """Refuse a machine, or a torch, without CUDA."""
+        refuse_no_gpu()
+        if not torch.cuda.is_available():
+            raise BackendUnavailable("torch sees no GPU: is it the build for the CPU")
+
     def _engine(self, bundle: Bundle, role: str) -> object:
         weights = stored_weights(bundle, role) if self.plans.manifest.is_stripped else None
         path = plan_path(self.plans.folder, role)
@@ -133,7 +137,8 @@ class TensorrtBackend(RecordedBackend):
     def _context(self, role: str, profile: int = 0) -> Context:
         is_recorded = profile == DECODE
         engine = self.engines[role]
-        return open_context(engine, self.flavour, profile, self.jit, is_recorded=is_recorded)
+        made = open_context(engine, self.flavour, profile, self.jit, is_recorded=is_recorded)
+        return replace(made, device=self.device)
 
     def reserve(self, num_rows: int) -> None:
         """Give the caches at least so many rows; see `RecordedBackend.reserve`."""

@@ -75,6 +75,7 @@ class Context:
     engine: Any
     context: Any
     cache: JitCache
+    device: str = "cuda"
     kept: dict[str, Tensor] = field(default_factory=dict)
     seen: set[tuple[torch.Size, ...]] = field(default_factory=set)
 
@@ -114,7 +115,7 @@ class Context:
     def _output(self, name: str) -> Tensor:
         shape = tuple(self.context.get_tensor_shape(name))
         kind = DTYPES[self.engine.get_tensor_dtype(name).name]
-        return torch.empty(shape, dtype=kind, device="cuda")
+        return torch.empty(shape, dtype=kind, device=self.device)
 
 
 DTYPES = {

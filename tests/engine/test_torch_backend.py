@@ -1,36 +1,23 @@
 """The torch backend computes what the graph says: onnxruntime in float32 is the witness."""
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 
 from engine.backends.base import Feed
 from engine.backends.initializers import read_graph
-from engine.backends.onnx_cpu import OnnxCpuBackend
 from engine.backends.torch import TorchBackend
 from engine.backends.torch_program import program_of
 from engine.bundle import open_bundle
 from engine.errors import BackendUnavailable, GenerationFault
 from engine.generation import alone, draw_codes, write_text
 from engine.sampling import Sampling
+from tests.engine.exact import ExactBackend
 
 BUNDLE = open_bundle()
 SIZE = BUNDLE.vocabulary.size
 EVERY = range(SIZE)
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
-
-
-class ExactBackend(OnnxCpuBackend):
-    """onnxruntime with float32 activations; the default rounds them to int8."""
-
-    def session(self, role):
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 2
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "0")
-        path = str(self.bundle.path(role))
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
 @pytest.fixture(scope="module")

@@ -2,20 +2,22 @@
 
 import json
 import shutil
+import sys
 from collections import Counter
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
 import pytest
+import torch
 
 from engine.backends.base import Feed
 from engine.backends.driver import lack_of_gpu
 from engine.backends.half import folded
 from engine.backends.initializers import read_graph
-from engine.backends.onnx_films import import_onnxruntime
-from engine.backends.select import survey
 from engine.backends.onnx_cpu import OnnxCpuBackend
+from engine.backends.select import survey
 from engine.backends.tensorrt import TensorrtBackend, fitting_plans, plans_of, stored_weights
 from engine.backends.tensorrt_engine import load_engine
 from engine.backends.tensorrt_log import log_of
@@ -27,7 +29,7 @@ from engine.backends.tensorrt_plan import (
     plan_path,
     unfit,
 )
-from engine.bundle import DEMO, open_bundle
+from engine.bundle import DEMO, open_bundle, sha256_of
 from engine.errors import BackendUnavailable
 from export.cli import main
 from export.errors import ExportError
@@ -42,6 +44,8 @@ from export.tensorrt import (
     profiles_of,
     targets,
 )
+from tests.engine.exact import ExactBackend, exact_session
+from tests.export import stand_in_tensorrt
 from tests.export.test_published import neox
 
 RTX = ("tensorrt_rtx",)
@@ -135,11 +139,7 @@ def run_language_model(model, bundle, kind):
         "logits_from": np.asarray([30]),
         **{name: np.zeros(shape, kind) for name in names},
     }
-    runtime = import_onnxruntime()
-    options = runtime.SessionOptions()
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "0")
-    session = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    session = exact_session(model)
     (logits,) = session.run(["logits"], feeds)
     return logits.astype(np.float32)
 
@@ -212,6 +212,59 @@ def test_plans_are_looked_for_in_every_flavour(demo, flavour, tmp_path):
     assert fitting_plans(bundle)[0] == flavour
     with pytest.raises(BackendUnavailable, match="no tensorrt_rtx plans"):
         fitting_plans(replace(bundle, directory=tmp_path))
+
+
+class OnCpu(TensorrtBackend):
+    """The backend on the stand-in, whose memory is the CPU's; nothing is recorded."""
+
+    device = "cpu"
+    buckets = ()
+
+    def refuse_machine(self):
+        pass
+
+
+@pytest.fixture
+def on_cpu(monkeypatch, tmp_path):
+    """Return a backend that runs the graphs that plans are built from, as TensorRT would be run."""
+    monkeypatch.setitem(sys.modules, "tensorrt", stand_in_tensorrt)
+    stream = SimpleNamespace(cuda_stream=0)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: stream)
+    bundle, plans = open_bundle(), tmp_path / "plans" / "tensorrt"
+    shutil.copytree(bundle.directory, tmp_path, dirs_exist_ok=True)
+    plans.mkdir(parents=True)
+    for role in ROLES:
+        with graph_to_build(bundle, role) as path:
+            shutil.copyfile(path, plan_path(plans, role))
+    hashes = {role: sha256_of(plan_path(plans, role)) for role in ROLES}
+    version = stand_in_tensorrt.__version__
+    made_of = {"profiles": {}, "onnx": {}, "plans": hashes}
+    Manifest("tensorrt", version, bundle.digest, "float16", (), is_stripped=False, **made_of).write(
+        plans
+    )
+    return OnCpu(open_bundle(tmp_path))
+
+
+@pytest.mark.slow
+def test_the_backend_runs_plans_as_tensorrt_demands(on_cpu):
+    reference, vocabulary = ExactBackend(on_cpu.bundle), on_cpu.bundle.vocabulary
+    prompts = [np.random.default_rng(seed).integers(0, 6000, 150).tolist() for seed in (1, 2, 3)]
+    slots = [on_cpu.open_slot() for _ in prompts]
+    owns = [reference.open_slot() for _ in prompts]
+    for part in (slice(128), slice(128, 149), slice(149, None)):
+        feeds = zip(prompts, slots, owns, strict=True)
+        both = [(Feed(s, p[part], vocabulary.text_range), Feed(o, p[part], vocabulary.text_range))
+                for p, s, o in feeds]  # fmt: skip
+        found = on_cpu.forward([one for one, _ in both])
+        expected = reference.forward([other for _, other in both])
+        for one, other in zip(found, expected, strict=True):
+            assert np.abs(one - other).max() < 0.01 * np.abs(other).max()
+    assert on_cpu.forward([Feed(slots[0], [5, 6], range(9), 0)])[0].shape == (0, 9)
+    films = np.random.default_rng(0).uniform(-1, 1, (17, 1, 256, 256)).astype(np.float32)
+    codes = on_cpu.encode(films)
+    np.testing.assert_array_equal(codes, reference.encode(films))
+    np.testing.assert_allclose(on_cpu.decode(codes[:2]), reference.decode(codes[:2]), atol=1e-5)
+    assert on_cpu.classify(films[0]).keys() == reference.classify(films[0]).keys()
 
 
 @pytest.mark.gpu
