@@ -18,7 +18,7 @@ from engine.errors import BundleCorrupt
 ROLE = "phrases"
 START = -1
 """Stands before a report's first token."""
-MAX_GUESSES = 7
+MAX_GUESSES = 5
 MIN_CHANCE = 0.25
 """A guess less likely than that to be right costs more time than it saves."""
 
@@ -48,14 +48,18 @@ class PhraseBook:
             It is no such table.
         """
         try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
-            follows = {
-                tuple(context): (int(token), float(chance))
-                for context, token, chance in stored["follows"]
-            }
-            return cls(int(stored["order"]), follows)
+            return cls.of(json.loads(path.read_text(encoding="utf-8")))
         except (ValueError, KeyError, TypeError) as fault:
             raise BundleCorrupt(f"{path.name} is no table of phrases") from fault
+
+    @classmethod
+    def of(cls, stored: dict[str, Any]) -> PhraseBook:
+        """Return the table that `as_json` wrote."""
+        follows = {
+            tuple(context): (int(token), float(chance))
+            for context, token, chance in stored["follows"]
+        }
+        return cls(int(stored["order"]), follows)
 
     def as_json(self) -> dict[str, Any]:
         """Return what `read` reads."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -25,7 +25,7 @@ from engine.errors import BackendUnavailable, GenerationFault
 from engine.native.library import Call, Head, Shape, open_library
 
 NAME = "native"
-BLOCK, TILE, MAX_GROUP = 32, 16, 8
+BLOCK, TILE, LANES, MAX_GROUP = 32, 32, 16, 8
 MAX_BATCH = 8
 """Beyond it a step takes as much longer as it serves more."""
 
@@ -35,10 +35,11 @@ _MATRICES = {
     "key": "self_attn.k_proj",
     "value": "self_attn.v_proj",
     "output": "self_attn.o_proj",
-    "gate": "mlp.gate_proj",
-    "up": "mlp.up_proj",
     "down": "mlp.down_proj",
 }
+Matrix = tuple[NDArray[np.int8], NDArray[np.float32]]
+"""Values [K, N] and scales [K / 32, N]."""
+_GATED = ("mlp.gate_proj", "mlp.up_proj")
 _NORMS = {"attention_norm": "input_layernorm", "mlp_norm": "post_attention_layernorm"}
 _WHOLE = {"last_norm": "model.norm", "cosine": "rope.cos", "sine": "rope.sin"}
 
@@ -81,21 +82,18 @@ class NativeModel:
         self._fill(graph)
 
     def _fill(self, graph: Graph) -> None:
+        """Hand over the weights in the order in which a step reads them."""
         for layer in range(self.shape.num_layers):
-            prefix = _LAYER.format(layer)
-            for name, stored in _MATRICES.items():
-                # the queries carry the factor of the scores
-                factor = self.shape.head_dim**-0.5 if name == "query" else 1.0
-                self._set_matrix(layer, name, graph, prefix + stored, factor)
+            for name, matrix in matrices_of(graph, layer, self.shape.head_dim):
+                self._set_matrix(layer, name, matrix)
             for name, stored in _NORMS.items():
-                self._set_vector(layer, name, graph.tensors[prefix + stored])
-        self._set_matrix(0, "head", graph, "lm_head", 1.0)
+                self._set_vector(layer, name, graph.tensors[_LAYER.format(layer) + stored])
+        self._set_matrix(0, "head", matrix_of(graph, "lm_head"))
         for name, stored in _WHOLE.items():
             self._set_vector(0, name, graph.tensors[stored])
 
-    def _set_matrix(self, layer: int, name: str, graph: Graph, stored: str, factor: float) -> None:
-        values = np.ascontiguousarray(graph.tensors[f"{stored}.q"], np.int8)
-        scales = np.ascontiguousarray(graph.tensors[f"{stored}.scale"] * np.float32(factor))
+    def _set_matrix(self, layer: int, name: str, matrix: Matrix) -> None:
+        values, scales = (np.ascontiguousarray(part) for part in matrix)
         done = self.library.cxr_set_matrix(
             self.handle,
             layer,
@@ -105,7 +103,7 @@ class NativeModel:
             *values.shape,
         )
         if not done:
-            raise BackendUnavailable("there is not enough memory")
+            raise BackendUnavailable(f"layer {layer}: {name} has another size than in layer 0")
 
     def _set_vector(self, layer: int, name: str, stored: NDArray[np.float32]) -> None:
         values = np.ascontiguousarray(stored, np.float32)
@@ -150,6 +148,30 @@ class NativeModel:
         for slot, count in zip(slots, counts, strict=True):
             slot.length += count
         return in_order(feeds, heads)
+
+
+def matrix_of(graph: Graph, stored: str) -> Matrix:
+    """Return a matrix [K, N] as the graph stores it."""
+    return graph.tensors[f"{stored}.q"], graph.tensors[f"{stored}.scale"]
+
+
+def matrices_of(graph: Graph, layer: int, head_dim: int) -> Iterator[tuple[str, Matrix]]:
+    """Yield the matrices of a layer by name."""
+    prefix = _LAYER.format(layer)
+    for name, stored in _MATRICES.items():
+        values, scales = matrix_of(graph, prefix + stored)
+        if name == "query":  # it carries the factor of the scores
+            scales = scales * np.float32(head_dim**-0.5)
+        if name == "down":
+            gate, up = (matrix_of(graph, prefix + half) for half in _GATED)
+            yield "gated", (side_by_side(gate[0], up[0]), side_by_side(gate[1], up[1]))
+        yield name, (values, scales)
+
+
+def side_by_side(gate: NDArray[Any], up: NDArray[Any]) -> NDArray[Any]:
+    """[K, N] and [K, N] -> [K, 2 N]: 16 columns of one, then 16 of the other."""
+    halves = [part.reshape(len(part), -1, LANES) for part in (gate, up)]
+    return np.stack(halves, axis=2).reshape(len(gate), -1)
 
 
 @dataclass(frozen=True)
@@ -219,7 +241,7 @@ def shape_of(graph: Graph, max_length: int, num_threads: int) -> Shape:
     """
     tensors = graph.tensors
     first = _LAYER.format(0)
-    if any(f"{first}{stored}.q" not in tensors for stored in _MATRICES.values()):
+    if any(f"{first}{stored}.q" not in tensors for stored in (*_MATRICES.values(), *_GATED)):
         raise BackendUnavailable("it runs int8 models of the Llama family, which this is not")
     queries, keys = (tensors[f"{first}{_MATRICES[name]}.q"] for name in ("query", "key"))
     head_dim = 2 * tensors["rope.cos"].shape[1]
@@ -229,7 +251,8 @@ def shape_of(graph: Graph, max_length: int, num_threads: int) -> Shape:
         num_heads=queries.shape[1] // head_dim,
         num_kv_heads=keys.shape[1] // head_dim,
         head_dim=head_dim,
-        hidden=tensors[f"{first}{_MATRICES['gate']}.q"].shape[1],
+        hidden=tensors[f"{first}{_GATED[0]}.q"].shape[1],
+        num_columns=tensors["lm_head.q"].shape[1],
         max_length=max_length,
         num_threads=num_threads or os.cpu_count() or 1,
         epsilon=_epsilon(graph),

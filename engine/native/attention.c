@@ -17,9 +17,9 @@ void rotate_head(float *head, const float *cosine, const float *sine, int size) 
 }
 
 void store_key(float *keys, const float *key, int position, int size) {
-    float *to = keys + (size_t)(position / TILE) * size * TILE + position % TILE;
+    float *to = keys + (size_t)(position / LANES) * size * LANES + position % LANES;
     for (int i = 0; i < size; i++)
-        to[i * TILE] = key[i];
+        to[i * LANES] = key[i];
 }
 
 /* scores [group][num_seen, padded] = queries x keys; returns nothing, keeps the greatest of each. */
@@ -29,17 +29,17 @@ score(const float *queries, int group, const float *keys, int num_seen, int size
     __m512 most[MAX_GROUP];
     for (int g = 0; g < group; g++)
         most[g] = _mm512_set1_ps(-INFINITY);
-    for (int at = 0; at < num_seen; at += TILE, keys += (size_t)size * TILE) {
+    for (int at = 0; at < num_seen; at += LANES, keys += (size_t)size * LANES) {
         __m512 sums[MAX_GROUP];
         for (int g = 0; g < group; g++)
             sums[g] = _mm512_setzero_ps();
         for (int i = 0; i < size; i++) {
-            __m512 key = _mm512_loadu_ps(keys + i * TILE);
+            __m512 key = _mm512_loadu_ps(keys + i * LANES);
             for (int g = 0; g < group; g++)
                 sums[g] = _mm512_fmadd_ps(_mm512_set1_ps(queries[g * size + i]), key, sums[g]);
         }
         int count = num_seen - at;
-        __mmask16 seen = (__mmask16)(count >= TILE ? 0xFFFF : (1u << count) - 1);
+        __mmask16 seen = (__mmask16)(count >= LANES ? 0xFFFF : (1u << count) - 1);
         for (int g = 0; g < group; g++) {
             sums[g] = _mm512_mask_blend_ps(seen, _mm512_set1_ps(-INFINITY), sums[g]);
             most[g] = _mm512_max_ps(most[g], sums[g]);
@@ -53,9 +53,9 @@ score(const float *queries, int group, const float *keys, int num_seen, int size
 /* Turn scores into weights that are not yet divided by their sum; return that sum. */
 static float weigh(float *scores, int num_seen, float greatest) {
     __m512 total = _mm512_setzero_ps();
-    for (int at = 0; at < num_seen; at += TILE) {
+    for (int at = 0; at < num_seen; at += LANES) {
         int count = num_seen - at;
-        __mmask16 seen = (__mmask16)(count >= TILE ? 0xFFFF : (1u << count) - 1);
+        __mmask16 seen = (__mmask16)(count >= LANES ? 0xFFFF : (1u << count) - 1);
         __m512 below = _mm512_sub_ps(_mm512_loadu_ps(scores + at), _mm512_set1_ps(greatest));
         __m512 weight = _mm512_maskz_mov_ps(seen, exponential(below));
         total = _mm512_add_ps(total, weight);
@@ -92,7 +92,7 @@ mix(const float *weights, int padded, const float *totals, int group, const floa
 static inline __attribute__((always_inline)) void
 attend_group(const float *queries, int group, const float *keys, const float *values, int num_seen,
              int size, float *scratch, float *out) {
-    int padded = (num_seen + TILE - 1) / TILE * TILE;
+    int padded = (num_seen + LANES - 1) / LANES * LANES;
     float greatest[MAX_GROUP], totals[MAX_GROUP];
     score(queries, group, keys, num_seen, size, scratch, padded, greatest);
     for (int g = 0; g < group; g++)

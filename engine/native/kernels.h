@@ -1,6 +1,6 @@
 /* The language model on x86 processors with AVX-512 VNNI: what the files of this folder share.
  *
- * Weights are int8 in blocks of 32 along the inner dimension with a float32 scale each; activations
+ * Weights are int8 in blocks of 32 along the inner dimension with a scale each; activations
  * are quantised alike, row by row, when they are used. The sum over a block is exact (int32), the
  * sum over blocks has one order whatever else is computed in the same call: a row's result does not
  * depend on the rows beside it, nor on the number of threads.
@@ -13,14 +13,16 @@
 
 enum {
     BLOCK = 32, /* weights that share a scale */
-    TILE = 16,  /* columns that one register holds */
-    TILE_BLOCK_BYTES = BLOCK * TILE + TILE * (int)sizeof(float),
+    LANES = 16, /* columns that one register holds */
+    TILE = 32,  /* columns that lie side by side in memory: two registers */
+    TILE_BLOCK_BYTES = BLOCK * TILE + TILE * 2,
     MAX_THREADS = 64,
     MAX_GROUP = 8, /* query heads that share a key/value head */
 };
 
-/* A weight matrix [K, N]: for each tile of 16 columns, for each block of 32 rows, 8 x 64 bytes of
- * weights (as unsigned: value + 128; four rows of a column side by side), then 16 scales. */
+/* A weight matrix [K, N]: for each tile of 32 columns, for each block of 32 rows, 8 x 2 x 64 bytes
+ * of weights (as unsigned: value + 128; four rows of a column side by side), then 32 scales in half
+ * precision. A thread so reads one stream. */
 typedef struct {
     int inner, columns, num_tiles;
     uint8_t *packed;
@@ -40,16 +42,18 @@ typedef struct {
 } tiles_t;
 
 /* matmul.c */
-int matrix_pack(matrix_t *matrix, const int8_t *values, const float *scales, int inner, int columns);
+size_t packed_bytes(int inner, int columns);
+void matrix_pack(matrix_t *matrix, uint8_t *to, const int8_t *values, const float *scales,
+                 int inner, int columns);
 void quantize_row(const float *row, int inner, activations_t *to, int at);
 void norm_and_quantize_row(const float *row, const float *weight, float epsilon, float *scratch,
                            int inner, activations_t *to, int at);
 /* out [T, stride] = activations x matrix for some tiles, or += where `adds`. */
 void multiply(const activations_t *from, int num_rows, const matrix_t *matrix, tiles_t tiles,
               float *out, int stride, int adds);
-/* out [T, stride] = silu(gate) * up for some tiles. */
-void multiply_gated(const activations_t *from, int num_rows, const matrix_t *gate,
-                    const matrix_t *up, tiles_t tiles, float *out, int stride);
+/* out [T, stride] = silu(gate) * up for some tiles, each of 16 columns of gate, then 16 of up. */
+void multiply_gated(const activations_t *from, int num_rows, const matrix_t *matrix, tiles_t tiles,
+                    float *out, int stride);
 
 /* attention.c: keys lie as [M / 16][D][16], values as [M][D]. */
 void rotate_head(float *head, const float *cosine, const float *sine, int size);

@@ -19,7 +19,8 @@ class Shape(ctypes.Structure):
 
     _fields_ = (
         *((name, c_int32) for name in ("num_layers", "width", "num_heads", "num_kv_heads")),
-        *((name, c_int32) for name in ("head_dim", "hidden", "max_length", "num_threads")),
+        *((name, c_int32) for name in ("head_dim", "hidden", "num_columns", "max_length")),
+        ("num_threads", c_int32),
         ("epsilon", c_float),
     )
 

@@ -8,26 +8,31 @@
 
 enum { STEPS = BLOCK / 4, MAX_ROWS = 6 };
 
-int matrix_pack(matrix_t *matrix, const int8_t *values, const float *scales, int inner, int columns) {
+size_t packed_bytes(int inner, int columns) {
+    return (size_t)((columns + TILE - 1) / TILE) * (size_t)(inner / BLOCK) * TILE_BLOCK_BYTES;
+}
+
+void matrix_pack(matrix_t *matrix, uint8_t *to, const int8_t *values, const float *scales,
+                 int inner, int columns) {
     int num_tiles = (columns + TILE - 1) / TILE, num_blocks = inner / BLOCK;
-    uint8_t *to = aligned_memory((size_t)num_tiles * num_blocks * TILE_BLOCK_BYTES);
-    if (to == NULL)
-        return 0;
     *matrix = (matrix_t){inner, columns, num_tiles, to};
     for (int tile = 0; tile < num_tiles; tile++) {
         for (int block = 0; block < num_blocks; block++, to += TILE_BLOCK_BYTES) {
-            float *tile_scales = (float *)(to + BLOCK * TILE);
+            float tile_scales[TILE];
             for (int i = 0; i < TILE; i++) {
                 int column = tile * TILE + i, exists = column < columns;
                 tile_scales[i] = exists ? scales[(size_t)block * columns + column] : 0.0f;
                 for (int k = 0; k < BLOCK; k++) {
                     size_t from = (size_t)(block * BLOCK + k) * columns + column;
-                    to[(k / 4) * 64 + i * 4 + k % 4] = (uint8_t)((exists ? values[from] : 0) + 128);
+                    to[(k / 4) * 4 * TILE + i * 4 + k % 4] =
+                        (uint8_t)((exists ? values[from] : 0) + 128);
                 }
             }
+            for (int half = 0; half < 2; half++)
+                _mm256_storeu_si256((__m256i *)(to + BLOCK * TILE) + half,
+                                    _mm512_cvtps_ph(_mm512_loadu_ps(tile_scales + half * LANES), 0));
         }
     }
-    return 1;
 }
 
 void quantize_row(const float *row, int inner, activations_t *to, int at) {
@@ -65,41 +70,37 @@ void norm_and_quantize_row(const float *row, const float *weight, float epsilon,
     quantize_row(scratch, inner, to, at);
 }
 
-/* sums [rows][tiles] of `rows` activation rows and `tiles` tiles of weights. Both are constants
- * wherever this is called, so that every sum stays in a register. */
+/* sums [rows][2] of `rows` activation rows and a tile of weights. `rows` is a constant wherever this
+ * is called, so that every sum stays in a register. */
 static inline __attribute__((always_inline)) void
-products(const activations_t *from, int row, int rows, const uint8_t *const *weights, int tiles,
+products(const activations_t *from, int row, int rows, const uint8_t *weights,
          __m512 sums[MAX_ROWS][2]) {
     int num_blocks = from->inner / BLOCK;
     const int8_t *values = from->values + (size_t)row * from->inner;
     const float *scales = from->scales + (size_t)row * num_blocks;
     const int32_t *offsets = from->offsets + (size_t)row * num_blocks;
     for (int r = 0; r < rows; r++)
-        for (int t = 0; t < tiles; t++)
-            sums[r][t] = _mm512_setzero_ps();
+        sums[r][0] = sums[r][1] = _mm512_setzero_ps();
     for (int block = 0; block < num_blocks; block++) {
         __m512i counts[MAX_ROWS][2];
         for (int r = 0; r < rows; r++)
-            for (int t = 0; t < tiles; t++)
-                counts[r][t] = _mm512_set1_epi32(offsets[r * num_blocks + block]);
-        for (int step = 0; step < STEPS; step++) {
-            __m512i w[2];
-            for (int t = 0; t < tiles; t++)
-                w[t] = _mm512_loadu_si512(weights[t] + (size_t)block * TILE_BLOCK_BYTES + step * 64);
+            counts[r][0] = counts[r][1] = _mm512_set1_epi32(offsets[r * num_blocks + block]);
+        for (int step = 0; step < STEPS; step++, weights += 2 * 64) {
+            __m512i low = _mm512_loadu_si512(weights), high = _mm512_loadu_si512(weights + 64);
             for (int r = 0; r < rows; r++) {
                 int32_t four;
                 memcpy(&four, values + (size_t)r * from->inner + block * BLOCK + step * 4, 4);
                 __m512i a = _mm512_set1_epi32(four);
-                for (int t = 0; t < tiles; t++)
-                    counts[r][t] = _mm512_dpbusd_epi32(counts[r][t], w[t], a);
+                counts[r][0] = _mm512_dpbusd_epi32(counts[r][0], low, a);
+                counts[r][1] = _mm512_dpbusd_epi32(counts[r][1], high, a);
             }
         }
-        for (int t = 0; t < tiles; t++) {
-            const float *own = (const float *)(weights[t] + (size_t)block * TILE_BLOCK_BYTES + BLOCK * TILE);
-            __m512 scale = _mm512_loadu_ps(own);
+        for (int half = 0; half < 2; half++, weights += 32) {
+            __m512 scale = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)weights));
             for (int r = 0; r < rows; r++) {
                 __m512 both = _mm512_mul_ps(scale, _mm512_set1_ps(scales[r * num_blocks + block]));
-                sums[r][t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(counts[r][t]), both, sums[r][t]);
+                __m512 count = _mm512_cvtepi32_ps(counts[r][half]);
+                sums[r][half] = _mm512_fmadd_ps(count, both, sums[r][half]);
             }
         }
     }
@@ -109,40 +110,39 @@ static const uint8_t *tile_at(const matrix_t *matrix, int tile) {
     return matrix->packed + (size_t)tile * (matrix->inner / BLOCK) * TILE_BLOCK_BYTES;
 }
 
-/* Columns of a tile that the matrix has: the last tile may be a part. */
-static __mmask16 present(const matrix_t *matrix, int tile) {
-    int count = matrix->columns - tile * TILE;
-    return (__mmask16)(count >= TILE ? 0xFFFF : (1u << count) - 1);
+/* Which of 16 columns a matrix has: its last tile may be a part. */
+static __mmask16 present(int columns, int first) {
+    int count = columns - first;
+    return (__mmask16)(count >= LANES ? 0xFFFF : count <= 0 ? 0 : (1u << count) - 1);
 }
 
 static inline __attribute__((always_inline)) void
-plain_rows(const activations_t *from, int row, int rows, const matrix_t *matrix, int tile, int tiles,
+plain_rows(const activations_t *from, int row, int rows, const matrix_t *matrix, int tile,
            float *out, int stride, int adds) {
     __m512 sums[MAX_ROWS][2];
-    const uint8_t *weights[2] = {tile_at(matrix, tile), tile_at(matrix, tile + tiles - 1)};
-    products(from, row, rows, weights, tiles, sums);
-    for (int r = 0; r < rows; r++) {
-        for (int t = 0; t < tiles; t++) {
-            __mmask16 mask = present(matrix, tile + t);
-            float *to = out + (size_t)(row + r) * stride + t * TILE;
-            __m512 before = adds ? _mm512_maskz_loadu_ps(mask, to) : _mm512_setzero_ps();
-            _mm512_mask_storeu_ps(to, mask, adds ? _mm512_add_ps(before, sums[r][t]) : sums[r][t]);
+    products(from, row, rows, tile_at(matrix, tile), sums);
+    for (int half = 0; half < 2; half++) {
+        __mmask16 mask = present(matrix->columns, tile * TILE + half * LANES);
+        for (int r = 0; r < rows; r++) {
+            float *to = out + (size_t)(row + r) * stride + half * LANES;
+            __m512 sum = sums[r][half];
+            if (adds)
+                sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(mask, to));
+            _mm512_mask_storeu_ps(to, mask, sum);
         }
     }
 }
 
 static inline __attribute__((always_inline)) void
-gated_rows(const activations_t *from, int row, int rows, const matrix_t *gate, const matrix_t *up,
-           int tile, float *out, int stride) {
+gated_rows(const activations_t *from, int row, int rows, const matrix_t *matrix, int tile,
+           float *out, int stride) {
     __m512 sums[MAX_ROWS][2];
-    const uint8_t *weights[2] = {tile_at(gate, tile), tile_at(up, tile)};
-    products(from, row, rows, weights, 2, sums);
     const __m512 one = _mm512_set1_ps(1.0f);
+    products(from, row, rows, tile_at(matrix, tile), sums);
     for (int r = 0; r < rows; r++) {
         __m512 negative = _mm512_sub_ps(_mm512_setzero_ps(), sums[r][0]);
         __m512 silu = _mm512_div_ps(sums[r][0], _mm512_add_ps(one, exponential(negative)));
-        float *to = out + (size_t)(row + r) * stride;
-        _mm512_mask_storeu_ps(to, present(gate, tile), _mm512_mul_ps(silu, sums[r][1]));
+        _mm512_storeu_ps(out + (size_t)(row + r) * stride, _mm512_mul_ps(silu, sums[r][1]));
     }
 }
 
@@ -159,28 +159,21 @@ gated_rows(const activations_t *from, int row, int rows, const matrix_t *gate, c
 
 void multiply(const activations_t *from, int num_rows, const matrix_t *matrix, tiles_t tiles,
               float *out, int stride, int adds) {
-    for (int tile = tiles.first; tile < tiles.last; tile += 2) {
-        float *to = out + (size_t)(tile - tiles.first) * TILE;
+    for (int tile = tiles.first; tile < tiles.last; tile++, out += TILE) {
         for (int row = 0; row < num_rows; row += MAX_ROWS) {
             int rows = num_rows - row < MAX_ROWS ? num_rows - row : MAX_ROWS;
-            if (tile + 1 < tiles.last) {
-#define PAIR(n) plain_rows(from, row, n, matrix, tile, 2, to, stride, adds)
-                WITH_ROWS(rows, PAIR)
-            } else {
-#define SINGLE(n) plain_rows(from, row, n, matrix, tile, 1, to, stride, adds)
-                WITH_ROWS(rows, SINGLE)
-            }
+#define PLAIN(n) plain_rows(from, row, n, matrix, tile, out, stride, adds)
+            WITH_ROWS(rows, PLAIN)
         }
     }
 }
 
-void multiply_gated(const activations_t *from, int num_rows, const matrix_t *gate,
-                    const matrix_t *up, tiles_t tiles, float *out, int stride) {
-    for (int tile = tiles.first; tile < tiles.last; tile++) {
-        float *to = out + (size_t)(tile - tiles.first) * TILE;
+void multiply_gated(const activations_t *from, int num_rows, const matrix_t *matrix, tiles_t tiles,
+                    float *out, int stride) {
+    for (int tile = tiles.first; tile < tiles.last; tile++, out += LANES) {
         for (int row = 0; row < num_rows; row += MAX_ROWS) {
             int rows = num_rows - row < MAX_ROWS ? num_rows - row : MAX_ROWS;
-#define GATED(n) gated_rows(from, row, n, gate, up, tile, to, stride)
+#define GATED(n) gated_rows(from, row, n, matrix, tile, out, stride)
             WITH_ROWS(rows, GATED)
         }
     }

@@ -8,10 +8,10 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { PIECE = 4 /* tiles that a thread takes at a time */, HUGE_PAGE = 1 << 21 };
+enum { PIECE = 2 /* tiles that a thread takes at a time */, HUGE_PAGE = 1 << 21 };
 
 typedef struct {
-    matrix_t query, key, value, output, gate, up, down;
+    matrix_t query, key, value, output, gated, down;
     float *attention_norm, *mlp_norm;
 } layer_t;
 
@@ -20,6 +20,8 @@ struct cxr_model {
     pool_t *pool;
     layer_t *layers;
     matrix_t head;
+    uint8_t *weights; /* of all matrices, in the order in which they were set */
+    size_t used_bytes, num_bytes;
     float *last_norm, *cosine, *sine;
     /* for as many rows as a call had so far */
     int num_rows;
@@ -58,14 +60,26 @@ int32_t cxr_is_supported(void) {
 
 #if defined(__x86_64__)
 
+/* One piece of memory for all weights: they are read in this order, from large pages. */
+static size_t weight_bytes(const cxr_shape_t *shape) {
+    int attended = shape->num_heads * shape->head_dim, shared = shape->num_kv_heads * shape->head_dim;
+    size_t layer = packed_bytes(shape->width, attended) + 2 * packed_bytes(shape->width, shared) +
+                   packed_bytes(attended, shape->width) +
+                   packed_bytes(shape->width, 2 * shape->hidden) +
+                   packed_bytes(shape->hidden, shape->width);
+    return layer * (size_t)shape->num_layers + packed_bytes(shape->width, shape->num_columns);
+}
+
 cxr_model_t *cxr_open(const cxr_shape_t *shape) {
     cxr_model_t *model = aligned_memory(sizeof *model);
     if (model == NULL)
         return NULL;
     model->shape = *shape;
+    model->num_bytes = weight_bytes(shape);
+    model->weights = aligned_memory(model->num_bytes);
     model->layers = aligned_memory(sizeof(layer_t) * (size_t)shape->num_layers);
     model->pool = pool_open(shape->num_threads);
-    if (model->layers == NULL || model->pool == NULL) {
+    if (model->weights == NULL || model->layers == NULL || model->pool == NULL) {
         cxr_close(model);
         return NULL;
     }
@@ -77,8 +91,9 @@ static matrix_t *matrix_named(cxr_model_t *model, int layer, const char *name) {
     const struct {
         const char *name;
         matrix_t *matrix;
-    } parts[] = {{"query", &l->query}, {"key", &l->key}, {"value", &l->value}, {"output", &l->output},
-                 {"gate", &l->gate},   {"up", &l->up},   {"down", &l->down},   {"head", &model->head}};
+    } parts[] = {{"query", &l->query},   {"key", &l->key},     {"value", &l->value},
+                 {"output", &l->output}, {"gated", &l->gated}, {"down", &l->down},
+                 {"head", &model->head}};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         if (strcmp(parts[i].name, name) == 0)
             return parts[i].matrix;
@@ -104,7 +119,12 @@ static float **vector_named(cxr_model_t *model, int layer, const char *name) {
 int32_t cxr_set_matrix(cxr_model_t *model, int32_t layer, const char *name, const int8_t *values,
                        const float *scales, int32_t inner, int32_t columns) {
     matrix_t *matrix = matrix_named(model, layer, name);
-    return matrix != NULL && matrix_pack(matrix, values, scales, inner, columns);
+    size_t num_bytes = packed_bytes(inner, columns);
+    if (matrix == NULL || model->used_bytes + num_bytes > model->num_bytes)
+        return 0;
+    matrix_pack(matrix, model->weights + model->used_bytes, values, scales, inner, columns);
+    model->used_bytes += num_bytes;
+    return 1;
 }
 
 int32_t cxr_set_vector(cxr_model_t *model, int32_t layer, const char *name, const float *values,
@@ -118,7 +138,7 @@ int32_t cxr_set_vector(cxr_model_t *model, int32_t layer, const char *name, cons
 
 /* Floats that the keys, or the values, of one head of one layer take. */
 static size_t head_floats(const cxr_shape_t *shape) {
-    return (size_t)(shape->max_length + TILE - 1) / TILE * TILE * (size_t)shape->head_dim;
+    return (size_t)(shape->max_length + LANES - 1) / LANES * LANES * (size_t)shape->head_dim;
 }
 
 float *cxr_open_cache(const cxr_model_t *model) {
@@ -170,7 +190,7 @@ static void close_rows(cxr_model_t *model) {
 
 /* Floats of scratch memory of a thread: a normed row, or the scores of a group of heads. */
 static size_t scratch_floats(const cxr_shape_t *shape) {
-    size_t scores = (size_t)MAX_GROUP * (size_t)(shape->max_length + TILE);
+    size_t scores = (size_t)MAX_GROUP * (size_t)(shape->max_length + LANES);
     return scores > (size_t)shape->width ? scores : (size_t)shape->width;
 }
 
@@ -296,10 +316,10 @@ static void add_product(const run_t *run, const activations_t *from, const matri
 
 static void lift(const run_t *run, const layer_t *layer) {
     const cxr_model_t *model = run->model;
-    for (int piece; (piece = pool_next(model->pool)) < num_pieces(layer->gate.num_tiles);) {
-        tiles_t tiles = piece_of(piece, layer->gate.num_tiles);
-        multiply_gated(&model->narrow, run->call->num_rows, &layer->gate, &layer->up, tiles,
-                       model->lifted + tiles.first * TILE, model->shape.hidden);
+    for (int piece; (piece = pool_next(model->pool)) < num_pieces(layer->gated.num_tiles);) {
+        tiles_t tiles = piece_of(piece, layer->gated.num_tiles);
+        multiply_gated(&model->narrow, run->call->num_rows, &layer->gated, tiles,
+                       model->lifted + tiles.first * LANES, model->shape.hidden);
     }
     pool_barrier(model->pool);
 }
@@ -379,14 +399,11 @@ void cxr_close(cxr_model_t *model) {
     close_rows(model);
     for (int i = 0; model->layers != NULL && i < model->shape.num_layers; i++) {
         layer_t *l = &model->layers[i];
-        matrix_t *matrices[] = {&l->query, &l->key, &l->value, &l->output, &l->gate, &l->up, &l->down};
-        for (size_t m = 0; m < sizeof matrices / sizeof *matrices; m++)
-            free(matrices[m]->packed);
         free(l->attention_norm);
         free(l->mlp_norm);
     }
     free(model->layers);
-    free(model->head.packed);
+    free(model->weights);
     free(model->last_norm);
     free(model->cosine);
     free(model->sine);

@@ -5,13 +5,13 @@
 #include <stdint.h>
 
 typedef struct {
-    int32_t num_layers, width, num_heads, num_kv_heads, head_dim, hidden, max_length, num_threads;
+    int32_t num_layers, width, num_heads, num_kv_heads, head_dim, hidden, num_columns, max_length, num_threads;
     float epsilon;
 } cxr_shape_t;
 
 /* Rows whose logits are wanted over one range of columns. */
 typedef struct {
-    int32_t num_rows, first_column, last_column; /* a multiple of 16; the last not included */
+    int32_t num_rows, first_column, last_column; /* multiples of 32; the last not included */
     float *logits;                               /* [num_rows, last - first] */
 } cxr_head_t;
 
@@ -30,7 +30,7 @@ typedef struct cxr_model cxr_model_t;
 
 int32_t cxr_is_supported(void);
 cxr_model_t *cxr_open(const cxr_shape_t *shape);
-/* `name` is the part of a layer, or "head"; 0: no memory, or no such part. */
+/* `name` is the part of a layer, or "head"; 0: no such part, or other sizes than the shape's. */
 int32_t cxr_set_matrix(cxr_model_t *model, int32_t layer, const char *name, const int8_t *values,
                        const float *scales, int32_t inner, int32_t columns);
 int32_t cxr_set_vector(cxr_model_t *model, int32_t layer, const char *name, const float *values,
