@@ -1,4 +1,4 @@
-"""The weights of a language model's graph in half precision, int8 blocks as what they stand for.
+"""The weights of a language model's graph in half precision, blocks as what they stand for.
 
 TensorRT has no table of int8 rows to look up in, and what it multiplies is of the precision that
 the graph says. The weights' names are those of the values that they take the place of, so that a
@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.backends.initializers import Graph
+from engine.backends.blocks import dequantised
+from engine.backends.initializers import Graph, Node
 
 Half = NDArray[Any]
 
@@ -42,11 +43,11 @@ def folded(graph: Graph) -> Folded:
         (result,) = node.outputs
         if node.inputs[0] in graph.tensors:
             values, scales = node.inputs
-            weights[result] = _dequantised(graph, values, scales, int(node.attributes["axis"]))
+            weights[result] = _numbers(graph, values, scales, 0, node)
             gone.add(result)
         else:
             values, scales = (makers[name].inputs[0] for name in node.inputs)
-            weights[f"{result}.table"] = _dequantised(graph, values, scales, 1)
+            weights[f"{result}.table"] = _numbers(graph, values, scales, 1, node)
             looked_up[result] = f"{result}.table", makers[node.inputs[0]].inputs[1]
             gone |= set(node.inputs)
         used |= {values, scales}
@@ -54,11 +55,11 @@ def folded(graph: Graph) -> Folded:
     return Folded(weights | rest, frozenset(gone), looked_up)
 
 
-def _dequantised(graph: Graph, values: str, scales: str, axis: int) -> Half:
-    """Return int8 blocks along an axis as numbers."""
-    whole, parts = graph.tensors[values], graph.tensors[scales].astype(np.float32)
-    block = whole.shape[axis] // parts.shape[axis]
-    return (whole.astype(np.float32) * np.repeat(parts, block, axis)).astype(np.float16)
+def _numbers(graph: Graph, values: str, scales: str, axis: int, node: Node) -> Half:
+    """Return a quantised weight in half precision."""
+    block = int(node.attributes["block_size"])
+    found = dequantised(graph.tensors[values], graph.tensors[scales], axis, block)
+    return found.astype(np.float16)
 
 
 def _halved(values: NDArray[Any]) -> Half:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from engine.backends.blocks import dequantised
 from engine.backends.initializers import Graph, Node
 from engine.errors import BackendUnavailable
 
@@ -98,13 +99,13 @@ class _Lowering:
         self.weights: dict[str, Tensor] = {}
 
     def is_weight(self, node: Node) -> bool:
-        """Take int8 blocks that are stored for the weight that they stand for."""
+        """Take blocks that are stored for the weight that they stand for."""
         if node.kind != "DequantizeLinear" or node.inputs[0] not in self.stored:
             return False
-        values = self.on_device(self.stored[node.inputs[0]])
-        scales = self.on_device(self.stored[node.inputs[1]])
-        made = dequantised(values, scales, node, self.dtype)
-        self.weights[node.outputs[0]] = made.contiguous()
+        values, scales = (self.stored[name] for name in node.inputs)
+        axis, block = (int(node.attributes[name]) for name in ("axis", "block_size"))
+        numbers = torch.from_numpy(dequantised(values, scales, axis, block))
+        self.weights[node.outputs[0]] = numbers.to(self.device, self.dtype)
         return True
 
     def step(self, node: Node) -> Step:
@@ -132,18 +133,19 @@ class _Lowering:
         return torch.from_numpy(np.array(values)).to(self.device)
 
 
-def dequantised(values: Tensor, scales: Tensor, node: Node, dtype: torch.dtype) -> Tensor:
-    """Int8 blocks and a scale each -> the numbers that they stand for."""
-    axis, block = int(node.attributes["axis"]), int(node.attributes["block_size"])
-    return (values.float() * scales.float().repeat_interleave(block, axis)).to(dtype)
-
-
 def _gather(node: Node, _: Sequence[Any], __: _Lowering) -> Run:
     return lambda table, ids: table[ids]
 
 
 def _dequantize(node: Node, _: Sequence[Any], at: _Lowering) -> Run:
-    return lambda values, scales: dequantised(values, scales, node, at.dtype)
+    """Return rows of int8 blocks [B, S, W] as numbers; a row's last block may be a part."""
+    block = int(node.attributes["block_size"])
+
+    def run(values: Tensor, scales: Tensor) -> Tensor:
+        spread = scales.repeat_interleave(block, -1)[..., : values.shape[-1]]
+        return (values.float() * spread).to(at.dtype)
+
+    return run
 
 
 def _unsqueeze(_: Node, constants: Sequence[Any], __: _Lowering) -> Run:
