@@ -206,7 +206,9 @@ def main() -> None:
     tokenizer = Tokenizer.from_file(str(files.transformers / "tokenizer.json"))
     ids = words_of_docs(tokenizer)
     with ExitStack() as stack:
-        begun = {name: stack.enter_context(started(name, files, options.tries)) for name in RUNTIMES}
+        begun = {
+            name: stack.enter_context(started(name, files, options.tries)) for name in RUNTIMES
+        }
         peers = [peer for peer in begun.values() if peer is not None]
         missing = [name for name, peer in begun.items() if peer is None]
         if missing:

@@ -28,9 +28,7 @@ def own_s(pids: Iterable[int]) -> float:
     return total / _TICKS
 
 
-def quietly(
-    measure: Callable[[], float], pids: Iterable[int], tries: int
-) -> tuple[float, bool]:
+def quietly(measure: Callable[[], float], pids: Iterable[int], tries: int) -> tuple[float, bool]:
     """Measure until other processes stayed quiet meanwhile; return the figure and whether they did.
 
     The last try counts when all were disturbed, and is said to be so.

@@ -15,13 +15,18 @@ from rich.table import Table
 from engine.backends.tensorrt_plan import FLAVOURS
 from engine.bundle import DEMO, open_bundle
 from engine.errors import CxrError
+from engine.nets.classifier import film_tensor
+from engine.nets.load import load_language_model
 from export import parity
 from export.bundle import export_bundle, stamp_metrics
 from export.config import ExportSettings
 from export.errors import ExportError, ParityError
 from export.evidence import explain_bundle
 from export.films import RunFilms
+from export.graph import SCHEMES
+from export.parity import MAX_KL, MIN_TOP1
 from export.phrases import add_phrases
+from export.quantize import Measured, choose, measure, restored
 
 LICENSE = Path(__file__).parent / "LICENSE-weights.txt"
 
@@ -65,6 +70,42 @@ def check(options: argparse.Namespace) -> None:
         Console().print(table)
     if not found.passed:
         raise ParityError
+
+
+def quantize(options: argparse.Namespace) -> None:
+    """Measure ways of storing the language model; with --output write the fastest faithful one."""
+    films = RunFilms.read(options.run)
+    rows = films.reported("val")[: options.count]
+    if not len(rows):
+        raise ExportError("the run has no validation films with a report")
+    images = film_tensor(np.asarray(films.images[rows])).numpy()
+    found = measure(options.run, options.bundle, images, films.texts(rows))
+    print_measured(found, options.json)
+    if options.output:
+        chosen = choose(found)
+        model, bundle = load_language_model(options.run), open_bundle(options.bundle)
+        restored(model, bundle, chosen.precision, options.output)
+        print(f"{options.output}: {chosen.precision}")
+
+
+def print_measured(found: Sequence[Measured], as_json: bool) -> None:
+    """Print what was measured as a table, or as JSON."""
+    if as_json:
+        print(json.dumps([one.as_json() for one in found], indent=1))
+        return
+    columns = ("stored as", "runs on", "MiB", f"KL (≤ {MAX_KL})", f"top-1 (≥ {MIN_TOP1})")
+    table = Table(*columns, "prompt ms", "token ms", "")
+    for one in found:
+        figures = (
+            f"{one.kl:.4f}",
+            f"{one.top1:.3f}",
+            f"{one.prefill_ms:.1f}",
+            f"{one.token_ms:.2f}",
+        )
+        size = f"{one.num_bytes / 2**20:.1f}"
+        verdict = "" if one.is_faithful else "not faithful"
+        table.add_row(one.precision, one.backend, size, *figures, verdict)
+    Console().print(table)
 
 
 def metrics(options: argparse.Namespace) -> None:
@@ -128,7 +169,7 @@ def parser() -> argparse.ArgumentParser:
     write.add_argument("--license", type=Path, default=LICENSE, help="licence of the weights")
     write.add_argument("--name", default="cxr-node-demo")
     write.add_argument("--version", default="0.1.0")
-    write.add_argument("--precision", choices=("int8", "float32"), default="int8")
+    write.add_argument("--precision", choices=tuple(SCHEMES), default="int8")
     write.add_argument("--parent", type=Path, help="bundle that the run adopted: keep its files")
     write.set_defaults(call=bundle)
     stamp = verbs.add_parser("metrics", help=metrics.__doc__)
@@ -152,7 +193,7 @@ def parser() -> argparse.ArgumentParser:
     published.add_argument("--guard", type=Path, default=DEMO, help="bundle whose guard it gets")
     published.add_argument("--name", default="llm-cxr")
     published.add_argument("--version", default="1.0.0")
-    published.add_argument("--precision", choices=("int8", "float32"), default="int8")
+    published.add_argument("--precision", choices=tuple(SCHEMES), default="int8")
     published.set_defaults(call=import_llm_cxr)
     plans = verbs.add_parser("tensorrt", help=tensorrt.__doc__)
     plans.add_argument("--bundle", type=Path, required=True, help="bundle to build plans for")
@@ -164,6 +205,13 @@ def parser() -> argparse.ArgumentParser:
         "--strip", action="store_true", help="leave out weights: the bundle has them"
     )
     plans.set_defaults(call=tensorrt)
+    few = verbs.add_parser("quantize", help=quantize.__doc__)
+    few.add_argument("--run", type=Path, default=Path("runs/demo"), help="run directory")
+    few.add_argument("--bundle", type=Path, default=DEMO, help="bundle that the run made")
+    few.add_argument("--count", type=int, default=12, help="validation films to compare on")
+    few.add_argument("--output", type=Path, help="bundle directory to write")
+    few.add_argument("--json", action="store_true", help="print JSON")
+    few.set_defaults(call=quantize)
     compare = verbs.add_parser("check", help=check.__doc__)
     compare.add_argument("--run", type=Path, default=Path("runs/demo"), help="run directory")
     compare.add_argument("--bundle", type=Path, default=DEMO, help="bundle to check")

@@ -1,16 +1,17 @@
-"""A small writer of ONNX graphs: named nodes, weights stored once, int8 in standard operators.
+"""A small writer of ONNX graphs: named nodes, weights stored once, few bits in standard operators.
 
-Weights are written as blocks of int8 with a scale each and a ``DequantizeLinear`` before the
-``MatMul`` (ONNX opset 21, block quantisation). That is plain ONNX which any runtime reads;
-onnxruntime fuses the pair into its 8-bit kernel.
+Weights are written as blocks of int8 or int4 with a scale each and a ``DequantizeLinear`` before
+the ``MatMul`` (ONNX opset 21, block quantisation). That is plain ONNX which any runtime reads;
+onnxruntime fuses the pair into its own kernel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import ml_dtypes
 import numpy as np
 import onnx
 from numpy.typing import NDArray
@@ -22,8 +23,38 @@ BLOCK = 32
 PROTOBUF_LIMIT = 2**31 - 2**24
 """A protobuf message ends at 2 GiB; beyond it weights lie in a file of their own."""
 
-Precision = Literal["float32", "int8"]
 Array = NDArray[Any]
+Precision = Literal["float32", "int8", "int8-128", "int4", "int4-128", "int4-head8"]
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """How weights are stored: ``bits`` of a value, and how many values share a scale."""
+
+    bits: int
+    block: int = BLOCK
+
+    @property
+    def greatest(self) -> int:
+        """The greatest value; the least is its negative."""
+        return int(2 ** (self.bits - 1)) - 1
+
+    def stored(self, values: Array) -> Array:
+        """Return quantised values in their type, two of four bits to a byte."""
+        return values.astype(np.int8) if self.bits == 8 else values.astype(ml_dtypes.int4)
+
+
+SCHEMES: Mapping[Precision, tuple[Scheme | None, Scheme | None]] = {
+    "float32": (None, None),
+    "int8": (Scheme(8), Scheme(8)),
+    "int8-128": (Scheme(8, 128), Scheme(8, 128)),
+    "int4": (Scheme(4), Scheme(4)),
+    "int4-128": (Scheme(4, 128), Scheme(4, 128)),
+    "int4-head8": (Scheme(4), Scheme(8)),
+}
+"""Layers, then head, which decides which token is picked."""
+ROWS = Scheme(8)
+"""The embedding: its rows are looked up, so that fewer bits would save no time."""
 
 
 def stored_bytes(model: onnx.ModelProto) -> int:
@@ -31,14 +62,21 @@ def stored_bytes(model: onnx.ModelProto) -> int:
     return sum(len(weight.raw_data) for weight in model.graph.initializer)
 
 
-def quantize_blocks(weight: Array, axis: int, block: int = BLOCK) -> tuple[Array, Array]:
-    """Quantise float32 [K, N] to symmetric int8 blocks along ``axis``; return values, scales."""
+def quantize_blocks(weight: Array, axis: int, scheme: Scheme) -> tuple[Array, Array]:
+    """Quantise float32 [K, N] symmetrically in blocks along ``axis``; return values, scales.
+
+    The last block may be a part.
+    """
     moved = np.moveaxis(weight.astype(np.float32), axis, 0)
-    blocks = moved.reshape(moved.shape[0] // block, block, *moved.shape[1:])
-    scales = np.maximum(np.abs(blocks).max(axis=1), 1e-12) / 127.0
-    values = np.clip(np.rint(blocks / scales[:, None]), -127, 127).astype(np.int8)
+    count = len(moved)
+    missing = -count % scheme.block
+    padded = np.concatenate([moved, np.zeros((missing, *moved.shape[1:]), np.float32)])
+    blocks = padded.reshape(-1, scheme.block, *moved.shape[1:])
+    scales = np.maximum(np.abs(blocks).max(axis=1), 1e-12) / scheme.greatest
+    rounded = np.rint(blocks / scales[:, None]).reshape(padded.shape)[:count]
+    values = scheme.stored(np.clip(rounded, -scheme.greatest, scheme.greatest))
     return (
-        np.ascontiguousarray(np.moveaxis(values.reshape(moved.shape), 0, axis)),
+        np.ascontiguousarray(np.moveaxis(values, 0, axis)),
         np.ascontiguousarray(np.moveaxis(scales.astype(np.float32), 0, axis)),
     )
 
@@ -91,20 +129,21 @@ class GraphWriter:
         self.nodes.append(made)
         return names[0] if num_outputs == 1 else names
 
-    def linear(self, value: str, name: str, weight: Array) -> str:
+    def linear(self, value: str, name: str, weight: Array, *, is_head: bool = False) -> str:
         """Multiply ``value`` [..., K] by ``weight`` [K, N] in the graph's precision."""
-        if self.precision == "float32":
+        scheme = SCHEMES[self.precision][is_head]
+        if scheme is None:
             return str(self.node("MatMul", [value, self.constant(name, weight)]))
-        values, scales = quantize_blocks(weight, axis=0)
+        values, scales = quantize_blocks(weight, 0, scheme)
         stored = [self.constant(f"{name}.q", values), self.constant(f"{name}.scale", scales)]
-        restored = self.node("DequantizeLinear", stored, axis=0, block_size=BLOCK)
+        restored = self.node("DequantizeLinear", stored, axis=0, block_size=scheme.block)
         return str(self.node("MatMul", [value, restored]))
 
     def rows(self, ids: str, name: str, table: Array) -> str:
         """Look up rows of ``table`` [V, W] by ``ids`` [B, S] -> [B, S, W]."""
-        if self.precision == "float32":
+        if SCHEMES[self.precision][True] is None:
             return str(self.node("Gather", [self.constant(name, table), ids], axis=0))
-        values, scales = quantize_blocks(table, axis=1)
+        values, scales = quantize_blocks(table, 1, ROWS)
         picked = [
             self.node("Gather", [self.constant(f"{name}.q", values), ids], axis=0),
             self.node("Gather", [self.constant(f"{name}.scale", scales), ids], axis=0),

@@ -177,7 +177,7 @@ class LlamaWriter:
         wanted = self.graph.node("Slice", [value, "logits_from", last, self.graph.ints(1)])
         wanted = self.norm(wanted, self.last_norm)
         head = self.weights.get("lm_head.weight", table)
-        logits = self.graph.linear(wanted, "lm_head", head.T)
+        logits = self.graph.linear(wanted, "lm_head", head.T, is_head=True)
         shape = ("batch", "wanted", len(table))
         self.graph.output(logits, "logits", TensorProto.FLOAT, shape)
 

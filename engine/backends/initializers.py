@@ -35,6 +35,8 @@ _DTYPES: Mapping[int, np.dtype[Any]] = {
     10: np.dtype(np.float16),
     11: np.dtype(np.float64),
 }
+_PACKED = (21, 22)
+"""Unsigned and signed integers of four bits, two to a byte: left as the bytes they are."""
 
 Field = tuple[int, int | memoryview]
 
@@ -141,13 +143,15 @@ def _text(part: int | memoryview) -> str:
 def _tensor(message: memoryview, folder: Path) -> tuple[str, NDArray[Any]]:
     """Return the name and the values of an initializer."""
     shape: list[int] = []
+    is_packed = False
     dtype: np.dtype[Any] = np.dtype(np.float32)
     name, raw, beside = "", memoryview(b""), dict[str, str]()
     for number, part in _fields(message):
         if number == _DIMS:
             shape += [part] if isinstance(part, int) else _varints(part)
         elif number == _DATA_TYPE:
-            dtype = _DTYPES[_number(part)]
+            is_packed = part in _PACKED
+            dtype = np.dtype(np.uint8) if is_packed else _DTYPES[_number(part)]
         elif number == _TENSOR_NAME:
             name = _text(part)
         elif number == _RAW:
@@ -157,7 +161,8 @@ def _tensor(message: memoryview, folder: Path) -> tuple[str, NDArray[Any]]:
             beside[_text(entry[_KEY])] = _text(entry[_VALUE])
     if beside:
         raw = _outside(folder, beside)
-    return name, np.frombuffer(raw, dtype).reshape(shape)
+    values = np.frombuffer(raw, dtype)
+    return name, values if is_packed else values.reshape(shape)
 
 
 def _varints(packed: memoryview) -> list[int]:

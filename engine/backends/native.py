@@ -241,7 +241,8 @@ def shape_of(graph: Graph, max_length: int, num_threads: int) -> Shape:
     """
     tensors = graph.tensors
     first = _LAYER.format(0)
-    if any(f"{first}{stored}.q" not in tensors for stored in (*_MATRICES.values(), *_GATED)):
+    stored = ("lm_head", *(f"{first}{name}" for name in (*_MATRICES.values(), *_GATED)))
+    if not all(_is_int8(graph, name) for name in stored):
         raise BackendUnavailable("it runs int8 models of the Llama family, which this is not")
     queries, keys = (tensors[f"{first}{_MATRICES[name]}.q"] for name in ("query", "key"))
     head_dim = 2 * tensors["rope.cos"].shape[1]
@@ -262,6 +263,14 @@ def shape_of(graph: Graph, max_length: int, num_threads: int) -> Shape:
     if any(size % BLOCK for size in sizes) or group not in range(1, MAX_GROUP + 1):
         raise BackendUnavailable(f"its kernels need sizes in multiples of {BLOCK}, not {sizes}")
     return shape
+
+
+def _is_int8(graph: Graph, stored: str) -> bool:
+    """Tell whether a matrix is stored as int8 in blocks of 32."""
+    values, scales = (graph.tensors.get(f"{stored}.{part}") for part in ("q", "scale"))
+    if values is None or scales is None or values.dtype != np.int8:
+        return False
+    return len(values) == BLOCK * len(scales)
 
 
 def _epsilon(graph: Graph) -> float:

@@ -20,6 +20,7 @@ from engine.vocabulary import NUM_CODES
 from export.bundle import FILES, entries
 from export.cli import main
 from export.errors import ExportError
+from export.graph import SCHEMES
 from export.language_model import language_model, save, weights_beside
 from export.neox import split_heads
 from export.published import read_words, vocabulary_of
@@ -205,7 +206,7 @@ def test_weights_beside_a_graph_are_in_the_manifest_of_either_way_to_a_bundle(tm
     assert entries(tmp_path)["language_model_weights"]["path"] == "language_model.weights"
 
 
-@pytest.mark.parametrize("precision", ["float32", "int8"])
+@pytest.mark.parametrize("precision", SCHEMES)
 @pytest.mark.parametrize("parallel", [True, False])
 def test_torch_carries_the_graph_out_as_onnxruntime_does(parallel, precision, tmp_path):
     path = tmp_path / "graph.onnx"

@@ -33,6 +33,7 @@ from engine.bundle import DEMO, open_bundle, sha256_of
 from engine.errors import BackendUnavailable
 from export.cli import main
 from export.errors import ExportError
+from export.graph import SCHEMES
 from export.half import half_graph
 from export.language_model import language_model
 from export.tensorrt import (
@@ -118,10 +119,10 @@ def test_the_halves_of_the_vqgan_stay_in_float32(flavour, role, source, result):
     assert read.layers()["CONVOLUTION"] == kinds["Conv"]
 
 
-@pytest.mark.parametrize("parallel", [True, False])
-def test_a_gpt_neox_is_read_as_well(flavour, tmp_path, parallel):
+@pytest.mark.parametrize("precision", SCHEMES)
+def test_a_gpt_neox_is_read_as_well_however_it_is_stored(flavour, tmp_path, precision):
     path = tmp_path / "neox.onnx"
-    onnx.save(language_model(neox(96, parallel=parallel), 16, "int8"), path)
+    onnx.save(language_model(neox(96), 16, precision), path)
     onnx.save(half_graph(path), path)
     layers = parse(flavour, path, log_of(flavour)).layers()
     assert (layers["KV_CACHE_UPDATE"], layers["ATTENTION_OUTPUT"]) == (4, 2)
