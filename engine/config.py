@@ -15,6 +15,6 @@ class EngineSettings(BaseModel):
 
     bundle: Path | None = None
     """Directory that holds bundle.json; null is the demo bundle that ships with the project."""
-    backend: Literal["auto", "native", "onnx_cpu"] = "auto"
+    backend: Literal["auto", "tensorrt", "torch", "onnx_cuda", "native", "onnx_cpu"] = "auto"
     num_threads: Annotated[int, Field(ge=0, le=256)] = 0
     """CPU threads of one inference; 0 lets the runtime choose."""

@@ -12,6 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from engine.backends.tensorrt_plan import FLAVOURS
 from engine.bundle import DEMO, open_bundle
 from engine.errors import CxrError
 from engine.nets.classifier import film_tensor
@@ -147,6 +148,17 @@ def import_llm_cxr(options: argparse.Namespace) -> None:
     print(f"{options.output}: {size / 2**20:.1f} MiB, digest {made.digest[:12]}")
 
 
+def tensorrt(options: argparse.Namespace) -> None:
+    """Build the TensorRT plans of a bundle ahead of time."""
+    from export.tensorrt import PlanSettings, build_plans
+
+    flavours = (options.flavour,) if options.flavour else FLAVOURS
+    settings = PlanSettings(flavours, tuple(options.gpu), options.strip)
+    folder = build_plans(open_bundle(options.bundle), settings, print)
+    for path in sorted(folder.glob("*.plan")):
+        print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the command line."""
     top = argparse.ArgumentParser(prog="cxr-export", description=__doc__)
@@ -183,6 +195,16 @@ def parser() -> argparse.ArgumentParser:
     published.add_argument("--version", default="1.0.0")
     published.add_argument("--precision", choices=tuple(SCHEMES), default="int8")
     published.set_defaults(call=import_llm_cxr)
+    plans = verbs.add_parser("tensorrt", help=tensorrt.__doc__)
+    plans.add_argument("--bundle", type=Path, required=True, help="bundle to build plans for")
+    plans.add_argument("--flavour", choices=FLAVOURS, help="which TensorRT (default: what is here)")
+    plans.add_argument(
+        "--gpu", action="append", default=[], metavar="SM", help="only for this one, such as SM89"
+    )
+    plans.add_argument(
+        "--strip", action="store_true", help="leave out weights: the bundle has them"
+    )
+    plans.set_defaults(call=tensorrt)
     few = verbs.add_parser("quantize", help=quantize.__doc__)
     few.add_argument("--run", type=Path, default=Path("runs/demo"), help="run directory")
     few.add_argument("--bundle", type=Path, default=DEMO, help="bundle that the run made")

@@ -6,6 +6,8 @@ import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from engine.backends.select import survey
+from engine.bundle import open_bundle
 from engine.errors import CxrError
 from node.clock import SystemClock
 from node.config import NodeSettings, PeerSettings, Settings
@@ -36,6 +38,7 @@ def run_checks(settings: Settings, load_bundle: LoadBundle) -> Iterator[Check]:
     yield _check_port(settings.node)
     yield _check_disk(settings.node)
     yield _check_bundle(load_bundle)
+    yield from _check_backends(settings)
     yield from check_certificates(settings.node)
     yield from _check_web(settings.node)
     yield from _check_peers(settings)
@@ -90,6 +93,17 @@ def _check_bundle(load_bundle: LoadBundle) -> Check:
         return Check("bundle", True, load_bundle())
     except CxrError as error:
         return Check("bundle", False, str(error), error.hint)
+
+
+def _check_backends(settings: Settings) -> Iterator[Check]:
+    """Say which backends run here; that one does not is no fault while another does."""
+    try:
+        bundle = open_bundle(settings.engine.bundle)
+    except CxrError:
+        return  # the check before says why
+    for row in survey(bundle):
+        text = "can run here" if row.is_available else f"cannot run here: {row.reason}"
+        yield Check(f"backend {row.name}", True, text)
 
 
 def check_certificates(settings: NodeSettings) -> Iterator[Check]:

@@ -20,8 +20,8 @@ from engine.errors import BundleIncompatible
 
 _GRAPH = 7
 _NODE, _INITIALIZER = 1, 5
-_OP_NAME, _OP_TYPE, _OP_ATTRIBUTE = 3, 4, 5
-_ATTRIBUTE_NAME, _ATTRIBUTE_FLOAT, _ATTRIBUTE_INT = 1, 2, 3
+_OP_INPUT, _OP_OUTPUT, _OP_TYPE, _OP_ATTRIBUTE = 1, 2, 4, 5
+_ATTRIBUTE_NAME, _ATTRIBUTE_FLOAT, _ATTRIBUTE_INT, _ATTRIBUTE_INTS = 1, 2, 3, 8
 _DIMS, _DATA_TYPE, _TENSOR_NAME, _RAW, _EXTERNAL = 1, 2, 8, 9, 13
 _KEY, _VALUE = 1, 2
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
@@ -43,10 +43,16 @@ Field = tuple[int, int | memoryview]
 
 @dataclass(frozen=True)
 class Node:
-    """An operator: its kind and its numeric attributes."""
+    """An operator: its kind, its numeric attributes, and the values that it reads and writes.
+
+    ``lists``: the attributes that are lists of whole numbers.
+    """
 
     kind: str
     attributes: dict[str, float] = field(default_factory=dict)
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    lists: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -176,15 +182,42 @@ def _outside(folder: Path, entry: dict[str, str]) -> memoryview:
 
 
 def _node(message: memoryview) -> Node:
-    kind, attributes = "", dict[str, float]()
+    kind = ""
+    names: dict[int, list[str]] = {_OP_INPUT: [], _OP_OUTPUT: []}
+    attributes: dict[str, float] = {}
+    lists: dict[str, tuple[int, ...]] = {}
     for number, part in _fields(message):
-        if number == _OP_TYPE:
+        if number in names:
+            names[number].append(_text(part))
+        elif number == _OP_TYPE:
             kind = _text(part)
         elif number == _OP_ATTRIBUTE:
-            named = dict(_fields(_message(part)))
-            value = named.get(_ATTRIBUTE_INT)
-            if _ATTRIBUTE_FLOAT in named:
-                (value,) = struct.unpack("<f", _message(named[_ATTRIBUTE_FLOAT]))
-            if isinstance(value, int | float):
-                attributes[_text(named[_ATTRIBUTE_NAME])] = value
-    return Node(kind, attributes)
+            name, value = _attribute(_message(part))
+            if isinstance(value, tuple):
+                lists[name] = value
+            elif value is not None:
+                attributes[name] = value
+    return Node(kind, attributes, tuple(names[_OP_INPUT]), tuple(names[_OP_OUTPUT]), lists)
+
+
+def _attribute(message: memoryview) -> tuple[str, float | tuple[int, ...] | None]:
+    """Return an attribute's name and its value, None where that is not made of numbers."""
+    name = ""
+    value: float | None = None
+    listed: list[int] = []
+    for number, part in _fields(message):
+        if number == _ATTRIBUTE_NAME:
+            name = _text(part)
+        elif number == _ATTRIBUTE_FLOAT:
+            (value,) = struct.unpack("<f", _message(part))
+        elif number == _ATTRIBUTE_INT:
+            value = _signed(int(part))
+        elif number == _ATTRIBUTE_INTS:
+            found = [part] if isinstance(part, int) else _varints(part)
+            listed += map(_signed, found)
+    return name, tuple(listed) or value
+
+
+def _signed(value: int) -> int:
+    """Return a varint as the 64-bit number that it stands for."""
+    return value - (1 << 64) if value >> 63 else value

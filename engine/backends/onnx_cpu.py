@@ -43,6 +43,8 @@ class OnnxCpuBackend(OnnxFilms):
 
     name = NAME
     max_batch = 1
+    device = "cpu"
+    """Where the caches lie."""
 
     def __init__(self, bundle: Bundle, num_threads: int = 0) -> None:
         super().__init__(bundle, num_threads)
@@ -57,7 +59,7 @@ class OnnxCpuBackend(OnnxFilms):
         for index in range(cache.num_layers):
             for kind in ("k", "v"):
                 zeros = np.zeros(shape, dtype=np.float32)
-                tensor = self.runtime.OrtValue.ortvalue_from_numpy(zeros)
+                tensor = self.runtime.OrtValue.ortvalue_from_numpy(zeros, self.device)
                 slot.binding.bind_ortvalue_input(f"past_{kind}_{index}", tensor)
                 slot.binding.bind_ortvalue_output(f"present_{kind}_{index}", tensor)
                 slot.tensors.append(tensor)

@@ -17,7 +17,8 @@ from engine.bundle import Bundle
 from engine.errors import BackendUnavailable, BundleIncompatible
 from engine.results import Image
 
-PROVIDERS = ("CPUExecutionProvider",)
+CPU = ("CPUExecutionProvider",)
+CUDA = ("CUDAExecutionProvider", *CPU)
 QUANTISED_ACCUMULATION = ("session.qdq_matmulnbits_accuracy_level", "4")
 
 
@@ -36,12 +37,15 @@ def import_onnxruntime() -> Any:
 class OnnxFilms:
     """Encoder, decoder and classifier of a bundle, and how any of its graphs is opened."""
 
+    providers: tuple[str, ...] = CPU
+    """What onnxruntime computes with, by preference."""
+    film_roles: tuple[str, ...] = ("encoder", "decoder", "classifier")
+    """The graphs that onnxruntime runs."""
+
     def __init__(self, bundle: Bundle, num_threads: int = 0) -> None:
         self.runtime = import_onnxruntime()
         self.bundle, self.num_threads = bundle, num_threads
-        self.encoder = self.session("encoder")
-        self.decoder = self.session("decoder")
-        self.classifier = self.session("classifier")
+        self.films = {role: self.session(role) for role in self.film_roles}
 
     @property
     def max_length(self) -> int:
@@ -58,24 +62,25 @@ class OnnxFilms:
         state = self.runtime.capi.onnxruntime_pybind11_state
         faults = (state.Fail, state.InvalidGraph, state.InvalidProtobuf, state.NotImplemented)
         try:
-            return self.runtime.InferenceSession(path, options, providers=list(PROVIDERS))
+            return self.runtime.InferenceSession(path, options, providers=list(self.providers))
         except faults as fault:
             raise BundleIncompatible(f"onnxruntime cannot run {role} of the bundle") from fault
 
     def encode(self, images: Images) -> CodeRows:
         """Films [N, 1, 256, 256] -> codes [N, 256]."""
-        (codes,) = self.encoder.run(None, {"image": images})
+        (codes,) = self.films["encoder"].run(None, {"image": images})
         found: CodeRows = codes.astype(np.int64)
         return found
 
     def decode(self, codes: CodeRows) -> Images:
         """Codes [N, 256] -> films [N, 1, 256, 256]."""
-        (drawn,) = self.decoder.run(None, {"codes": codes})
+        (drawn,) = self.films["decoder"].run(None, {"codes": codes})
         images: Images = drawn
         return images
 
     def classify(self, image: Image) -> dict[str, NDArray[np.float32]]:
         """Film -> the classifier's answers for it."""
-        names = [output.name.removeprefix("p_") for output in self.classifier.get_outputs()]
-        values = self.classifier.run(None, {"image": image[None]})
+        classifier = self.films["classifier"]
+        names = [output.name.removeprefix("p_") for output in classifier.get_outputs()]
+        values = classifier.run(None, {"image": image[None]})
         return {name: np.asarray(value[0]) for name, value in zip(names, values, strict=True)}

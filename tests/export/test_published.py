@@ -10,7 +10,9 @@ from tokenizers.decoders import ByteLevel
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 from engine.backends.base import Feed
+from engine.backends.initializers import read_graph
 from engine.backends.onnx_cpu import OnnxCpuBackend
+from engine.backends.torch_program import program_of
 from engine.bundle import DEMO, open_bundle
 from engine.nets.vqgan import Vqgan, VqganConfig
 from engine.pipeline import Engine
@@ -18,9 +20,11 @@ from engine.vocabulary import NUM_CODES
 from export.bundle import FILES, entries
 from export.cli import main
 from export.errors import ExportError
-from export.language_model import language_model, weights_beside
+from export.graph import SCHEMES
+from export.language_model import language_model, save, weights_beside
 from export.neox import split_heads
 from export.published import read_words, vocabulary_of
+from tests.engine.exact import exact_session
 
 END, RESPONSE = "### End", "### Response:\n"
 
@@ -200,3 +204,39 @@ def test_weights_beside_a_graph_are_in_the_manifest_of_either_way_to_a_bundle(tm
     assert entries(tmp_path).keys() == FILES.keys()
     weights_beside(tmp_path / FILES["language_model"]).write_bytes(b"y")
     assert entries(tmp_path)["language_model_weights"]["path"] == "language_model.weights"
+
+
+@pytest.mark.parametrize("precision", SCHEMES)
+@pytest.mark.parametrize("parallel", [True, False])
+def test_torch_carries_the_graph_out_as_onnxruntime_does(parallel, precision, tmp_path):
+    path = tmp_path / "graph.onnx"
+    save(language_model(neox(96, parallel=parallel), 16, precision), path)
+    program = program_of(read_graph(path), "cpu", torch.float32)
+    ids, caches = (
+        torch.arange(20, 28)[None],
+        [f"past_{kv}_{layer}" for layer in (0, 1) for kv in "kv"],
+    )
+    feeds = {"input_ids": ids, "position_ids": torch.arange(8)[None]}
+    feeds |= {"write_indices": torch.zeros(1, dtype=torch.int64)}
+    feeds |= {name: torch.zeros(1, 4, 16, 16) for name in caches}
+    given = {name: value.numpy() for name, value in feeds.items()} | {"logits_from": np.array([2])}
+    expected, *_ = exact_session(str(path)).run(["logits"], given)
+    found = program.run({**feeds, "logits_from": 2}, range(10, 60)).numpy()
+    np.testing.assert_allclose(found, expected[..., 10:60], atol=2e-4)
+
+
+def test_the_small_reader_of_graphs_reads_what_onnx_reads():
+    import onnx
+
+    for role in ("language_model", "encoder", "classifier"):
+        path = open_bundle().path(role)
+        graph, nodes = onnx.load(path).graph, read_graph(path).nodes
+        assert [(n.op_type, tuple(n.input), tuple(n.output)) for n in graph.node] == [
+            (n.kind, n.inputs, n.outputs) for n in nodes
+        ]
+        for node, read in zip(graph.node, nodes, strict=True):
+            values = {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}
+            numbers = {name: one for name, one in values.items() if isinstance(one, int | float)}
+            lists = {name: tuple(one) for name, one in values.items() if isinstance(one, list)}
+            assert read.attributes == numbers
+            assert read.lists == {name: one for name, one in lists.items() if one}

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from engine.backends.select import BACKENDS
 from node.app import Node
 from node.cli import main
 from tests.films import phantom
@@ -51,7 +52,9 @@ def test_check_tries_port_disk_bundle_and_peers(
     config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = {row["name"]: row for row in _json(config, capsys, "check")}
-    assert set(rows) == {"configuration", "port", "disk", "bundle", "peer pacs"}
+    backends = {f"backend {name}" for name in BACKENDS}
+    assert set(rows) == {"configuration", "port", "disk", "bundle", "peer pacs"} | backends
+    assert rows["backend onnx_cpu"]["text"] == "can run here"
     assert rows["port"]["is_good"]
     assert rows["peer pacs"]["is_good"]
 
