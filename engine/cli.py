@@ -179,7 +179,7 @@ def _bench(options: argparse.Namespace, load: Load) -> None:
     with _stderr().status("timing"):
         timings = list(bench(open_bundle(options.bundle)))
     if options.json:
-        _print_json({"milliseconds": {one.backend: dict(one.milliseconds) for one in timings}})
+        print(json.dumps([asdict(one) for one in timings]))
         return
     table = Table("milliseconds of a", *(one.backend for one in timings if not one.reason))
     for name in NAMES:

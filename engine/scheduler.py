@@ -16,6 +16,7 @@ from typing import Any, cast
 
 from engine.backends.base import Backend, Feed, refuse_overflow
 from engine.generation import Result, Turns
+from engine.turns import Turn
 
 
 class Urgency(IntEnum):
@@ -53,8 +54,9 @@ class Scheduler:
     """Steps many coroutines on one backend."""
 
     backend: Backend
-    _turn: threading.Lock = field(default_factory=threading.Lock)
+    _turn: Turn = field(default_factory=Turn)
     _jobs: list[_Job] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self, turns: Turns[Result], urgency: Urgency = Urgency.ROUTINE) -> Result:
         """Run a coroutine to its end, together with those of other callers.
@@ -65,12 +67,12 @@ class Scheduler:
             It, or the step that it shared, came to nothing.
         """
         job = _Job(turns, urgency)
-        with self._turn:
-            job.advance(None)
-            if not job.is_done:
+        job.advance(None)
+        if not job.is_done:
+            with self._lock:  # not the turn: the very next step may be this job's
                 self._jobs.append(job)
         while not job.is_done:
-            with self._turn:
+            with self._turn.taken():
                 if not job.is_done:
                     self._step()
         if job.fault is not None:
@@ -79,8 +81,8 @@ class Scheduler:
 
     @contextmanager
     def between_steps(self) -> Iterator[None]:
-        """Use the device for something else while no step runs."""
-        with self._turn:
+        """Use the device for something else after the step that is under way."""
+        with self._turn.taken(first=True):
             yield
 
     def _step(self) -> None:
@@ -96,14 +98,17 @@ class Scheduler:
             for job in chosen:
                 own, logits = logits[: len(job.feeds)], logits[len(job.feeds) :]
                 job.advance(own)
-        self._jobs = [job for job in self._jobs if not job.is_done]
+        with self._lock:
+            self._jobs = [job for job in self._jobs if not job.is_done]
 
     def _chosen(self) -> list[_Job]:
         """Return the most urgent jobs, the longest waiting first, as many as one step serves."""
-        first = min(job.urgency for job in self._jobs)
+        with self._lock:
+            waiting = [job for job in self._jobs if not job.is_done]
+        first = min(job.urgency for job in waiting)
         chosen: list[_Job] = []
         room = self.backend.max_batch
-        for job in self._jobs:
+        for job in waiting:
             if job.urgency == first and (not chosen or len(job.feeds) <= room):
                 chosen.append(job)
                 room -= len(job.feeds)

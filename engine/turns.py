@@ -1,0 +1,43 @@
+"""Whose turn it is on a device: a lock that is handed on in order, as a plain one is not."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Turn:
+    """A lock; whoever waits gets it in the order of asking, or before all others."""
+
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _waiting: deque[threading.Event] = field(default_factory=deque)
+    _is_taken: bool = False
+
+    @contextmanager
+    def taken(self, *, first: bool = False) -> Iterator[None]:
+        """Hold the turn for the block; ``first``: nobody who waits already goes before."""
+        self._await(first)
+        try:
+            yield
+        finally:
+            self._hand_on()
+
+    def _await(self, first: bool) -> None:
+        with self._lock:
+            if not self._is_taken:
+                self._is_taken = True
+                return
+            mine = threading.Event()
+            (self._waiting.appendleft if first else self._waiting.append)(mine)
+        mine.wait()
+
+    def _hand_on(self) -> None:
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().set()
+            else:
+                self._is_taken = False
