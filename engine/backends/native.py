@@ -255,7 +255,7 @@ def shape_of(graph: Graph, max_length: int, num_threads: int) -> Shape:
         hidden=tensors[f"{first}{_GATED[0]}.q"].shape[1],
         num_columns=tensors["lm_head.q"].shape[1],
         max_length=max_length,
-        num_threads=num_threads or os.cpu_count() or 1,
+        num_threads=num_threads or len(os.sched_getaffinity(0)),
         epsilon=_epsilon(graph),
     )
     sizes = (shape.width, shape.hidden, shape.head_dim)
