@@ -6,7 +6,7 @@
 
 #include <time.h>
 
-enum { TRIAL_EVERY = 64 };
+enum { TRIAL_TOGETHER = 64, TRIAL_ALONE = 16 /* calls until the other way is tried */ };
 
 double now_s(void) {
     struct timespec now;
@@ -15,12 +15,19 @@ double now_s(void) {
 }
 
 int pace_is_alone(pace_t *pace) {
-    int is_trial = ++pace->num_calls % TRIAL_EVERY == 0;
     int is_better = pace->alone_s > 0 && pace->alone_s < pace->together_s;
+    int is_trial = ++pace->num_calls >= (is_better ? TRIAL_ALONE : TRIAL_TOGETHER);
+    if (is_trial)
+        pace->num_calls = 0;
     return is_trial ? !is_better : is_better;
 }
 
+/* Good times count at once, bad ones little by little: one hiccup of the system is no news. */
 void pace_note(pace_t *pace, int was_alone, double seconds) {
     double *known = was_alone ? &pace->alone_s : &pace->together_s;
-    *known = *known > 0 ? 0.75 * *known + 0.25 * seconds : seconds;
+    double bad = seconds < 4 * *known ? seconds : 4 * *known;
+    if (*known == 0)
+        *known = seconds;
+    else
+        *known += seconds < *known ? (seconds - *known) / 2 : (bad - *known) / 10;
 }

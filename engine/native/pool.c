@@ -8,7 +8,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-enum { SPINS_IN_CALL = 2000, SPINS_BETWEEN_CALLS = 4000 };
+enum { SPINS_IN_CALL = 2000, SPINS_BETWEEN_CALLS = 20000 };
 
 struct pool {
     int num_threads, num_active;

@@ -93,6 +93,7 @@ def _drip(first: bytes, drop: bytes, num_sockets: int = 20) -> Attack:
                 try:
                     sock.sendall(drop)
                 except OSError:
+                    sock.close()
                     held[number] = wire.connect(port)
                     held[number].sendall(first)
 

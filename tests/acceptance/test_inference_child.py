@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import array
+import fcntl
 import os
 import signal
+import termios
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,9 +25,6 @@ from tests import films, wire
 from tests.acceptance.peers import NodeProcess, free_port, listens, node_settings, peer, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
-
-_REPORTING_S = 0.4
-"""Processor time after which the guard is done, and the report has begun."""
 
 Start = Callable[..., NodeProcess]
 
@@ -74,10 +74,21 @@ def _runs(pid: int) -> bool:
     return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
-def _cpu_s(pid: int) -> float:
-    """Return the processor time that a process has taken."""
-    ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-    return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+def _is_asked(pid: int) -> bool:
+    """Tell whether a request waits in the pipe of a process that does not read it."""
+    num_bytes = array.array("i", [0])
+    with Path(f"/proc/{pid}/fd/0").open("rb") as pipe:
+        fcntl.ioctl(pipe, termios.FIONREAD, num_bytes)
+    return num_bytes[0] > 0
+
+
+def _asked_while_stopped(node: NodeProcess, ds: Dataset) -> int:
+    """Stop the model, have a study drafted by it, and return its process once it is asked."""
+    model = _model_of(node)
+    os.kill(model, signal.SIGSTOP)
+    assert wire.send(node.port, ds) == 0
+    wait_for(lambda: _is_asked(model), 30, "the model to be asked")
+    return model
 
 
 def _state(node: NodeProcess, ds: Dataset) -> tuple[str, str]:
@@ -97,8 +108,8 @@ def _echoes(node: NodeProcess) -> bool:
 @pytest.mark.parametrize(
     ("number", "reason"),
     [
-        (signal.SIGKILL, "the model stopped (report): the system ended it"),
-        (signal.SIGSTOP, "the model stopped (report): it took too long"),
+        (signal.SIGKILL, "the model stopped (inspect): the system ended it"),
+        (signal.SIGSTOP, "the model stopped (inspect): it took too long"),
     ],
 )
 def test_a_model_that_dies_or_hangs_costs_one_study(
@@ -106,10 +117,7 @@ def test_a_model_that_dies_or_hangs_costs_one_study(
 ) -> None:
     node = start_node(_settings(tmp_path, draft_timeout_s=16))
     one = _study(drawn, "one")
-    assert wire.send(node.port, one) == 0
-    model = _model_of(node)
-    spent_s = _cpu_s(model)
-    wait_for(lambda: _cpu_s(model) > spent_s + _REPORTING_S, 30, "the model to write")
+    model = _asked_while_stopped(node, one)
     os.kill(model, number)
     assert _echoes(node)
     wait_for(lambda: _state(node, one)[0] == "FAILED", 30, "the study to fail")
@@ -119,7 +127,7 @@ def test_a_model_that_dies_or_hangs_costs_one_study(
     two = _study(drawn, "two")
     assert wire.send(node.port, two) == 0
     wait_for(lambda: _state(node, two)[0] == "DONE", 60, "the next study")
-    assert "inference.stopped during=report" in node.log()
+    assert "inference.stopped during=inspect" in node.log()
     assert node.log().count("inference.ready") == 2
 
 
@@ -128,10 +136,9 @@ def test_a_draft_under_way_ends_when_every_process_is_told_to(
 ) -> None:
     node = start_node(_settings(tmp_path))
     one = _study(drawn, "one")
-    assert wire.send(node.port, one) == 0
-    wait_for(lambda: _state(node, one)[0] == "RUNNING", 30, "the draft")
-    model = _model_of(node)
+    model = _asked_while_stopped(node, one)
     os.kill(model, signal.SIGTERM)
+    os.kill(model, signal.SIGCONT)
     assert node.stop() == 0
     assert _state(node, one)[0] == "DONE"
     assert not _runs(model)

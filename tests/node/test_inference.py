@@ -136,13 +136,11 @@ def test_a_process_that_died_between_two_studies_costs_neither(make: Make) -> No
 def test_a_process_that_fails_again_and_again_is_started_less_and_less_often(make: Make) -> None:
     child = make("crashes")
     child.warm_up()
-    waits = []
+    began = time.monotonic()
     for _ in range(3):
-        began = time.monotonic()
         with pytest.raises(InferenceFault):
             child.report(DARK)
-        waits.append(time.monotonic() - began)
-    assert waits[2] - waits[1] > 0.7
+    assert time.monotonic() - began > 3, "a second, then two"
     child.report(BRIGHT)
 
 
