@@ -100,9 +100,10 @@ def main() -> None:
     for engine in models.values():
         engine.warm_up()
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in models}
-    for _ in range(_REPORTS):  # in turn: what else the machine does falls on both
+    for number in range(_REPORTS):  # in turn: what else the machine does falls on both
+        unseen = film + np.float32(1e-5 * (number + 1))  # nothing of it is remembered
         for name, engine in models.items():
-            taken[name].append(_around_ms(engine, film))
+            taken[name].append(_around_ms(engine, unseen))
     for name, pairs in taken.items():
         took_ms, around_ms = (statistics.median(column) for column in zip(*pairs, strict=True))
         print(f"report {name}: median {took_ms:.0f} ms, {around_ms:.2f} ms of it around the model")
