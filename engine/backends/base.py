@@ -37,6 +37,23 @@ class Slot(Protocol):
         ...
 
 
+@dataclass(eq=False, kw_only=True)
+class FixedSlot:
+    """A sequence whose cache has a fixed size: how many of its entries are filled."""
+
+    max_length: int
+    length: int = 0
+
+    @property
+    def room(self) -> int:
+        """Tokens that it can still take."""
+        return self.max_length - self.length
+
+    def rewind(self, length: int) -> None:
+        """Forget tokens; what lies behind ``length`` is masked and will be written over."""
+        self.length = min(self.length, length)
+
+
 @dataclass(frozen=True)
 class Feed:
     """Tokens to append to one sequence, and which logits are wanted.

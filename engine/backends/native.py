@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.backends.base import Feed, Logits, refuse_overflow
+from engine.backends.base import Feed, FixedSlot, Logits, refuse_overflow
 from engine.backends.initializers import Graph, read_graph
 from engine.backends.onnx_films import OnnxFilms
 from engine.bundle import Bundle
@@ -44,22 +44,11 @@ _NORMS = {"attention_norm": "input_layernorm", "mlp_norm": "post_attention_layer
 _WHOLE = {"last_norm": "model.norm", "cosine": "rope.cos", "sine": "rope.sin"}
 
 
-@dataclass
-class NativeSlot:
-    """One sequence: where its cache lies and how many entries are filled."""
+@dataclass(eq=False)
+class NativeSlot(FixedSlot):
+    """One sequence: where its cache lies."""
 
     cache: int
-    max_length: int
-    length: int = 0
-
-    @property
-    def room(self) -> int:
-        """Tokens that it can still take."""
-        return self.max_length - self.length
-
-    def rewind(self, length: int) -> None:
-        """Forget tokens; what lies behind ``length`` will be written over."""
-        self.length = min(self.length, length)
 
 
 class NativeModel:
@@ -117,7 +106,7 @@ class NativeModel:
         cache = self.library.cxr_open_cache(self.handle)
         if not cache:
             raise GenerationFault("there is not enough memory for another sequence")
-        slot = NativeSlot(cache, self.shape.max_length)
+        slot = NativeSlot(cache, max_length=self.shape.max_length)
         weakref.finalize(slot, self.library.cxr_close_cache, cache)
         return slot
 

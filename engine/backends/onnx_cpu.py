@@ -12,30 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from engine.backends.base import Feed, Logits, refuse_overflow
+from engine.backends.base import Feed, FixedSlot, Logits, refuse_overflow
 from engine.backends.onnx_films import OnnxFilms
 from engine.bundle import Bundle
 
 NAME = "onnx_cpu"
 
 
-@dataclass
-class OnnxSlot:
-    """One sequence: its cache tensors, bound to the graph, and how many entries are filled."""
+@dataclass(eq=False)
+class OnnxSlot(FixedSlot):
+    """One sequence: its cache tensors, bound to the graph."""
 
     binding: Any
-    max_length: int
     tensors: list[Any] = field(default_factory=list)
-    length: int = 0
-
-    @property
-    def room(self) -> int:
-        """Tokens that it can still take."""
-        return self.max_length - self.length
-
-    def rewind(self, length: int) -> None:
-        """Forget tokens; what lies behind ``length`` is masked and will be written over."""
-        self.length = min(self.length, length)
 
 
 class OnnxCpuBackend(OnnxFilms):
@@ -53,7 +42,7 @@ class OnnxCpuBackend(OnnxFilms):
     def open_slot(self) -> OnnxSlot:
         """Allocate an empty cache and bind it to itself: the graph updates it in place."""
         cache = self.bundle.cache
-        slot = OnnxSlot(self.language_model.io_binding(), cache.max_length)
+        slot = OnnxSlot(self.language_model.io_binding(), max_length=cache.max_length)
         slot.binding.bind_output("logits", "cpu")  # the first of the outputs
         shape = (1, cache.num_kv_heads, cache.max_length, cache.head_dim)
         for index in range(cache.num_layers):

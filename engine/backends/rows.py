@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.backends.base import Feed
+from engine.backends.base import Feed, FixedSlot
 from engine.errors import GenerationFault
 
 MAX_WIDTH = 8
@@ -26,21 +26,10 @@ BUCKETS = (1, 2, 4, 8, 16, 32)
 
 
 @dataclass(eq=False)
-class RowSlot:
-    """One sequence: its row of the cache, and how many entries are filled."""
+class RowSlot(FixedSlot):
+    """One sequence: its row of the cache."""
 
     row: int
-    max_length: int
-    length: int = 0
-
-    @property
-    def room(self) -> int:
-        """Tokens that it can still take."""
-        return self.max_length - self.length
-
-    def rewind(self, length: int) -> None:
-        """Forget tokens; what lies behind ``length`` is masked and will be written over."""
-        self.length = min(self.length, length)
 
 
 class Rows:
@@ -64,7 +53,7 @@ class Rows:
                 "the GPU has no memory for another sequence",
                 hint=f"it holds {self.max_rows} at once; let fewer studies run together",
             )
-        slot = self._owners[row] = RowSlot(row, self.max_length)
+        slot = self._owners[row] = RowSlot(row, max_length=self.max_length)
         return slot
 
     def length(self, row: int) -> int:
