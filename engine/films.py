@@ -23,7 +23,6 @@ class _Film:
     """A film and what is known of it so far."""
 
     image: Image
-    awaits_codes: bool = False
     codes: Codes | None = None
     answers: Answers | None = None
 
@@ -35,6 +34,7 @@ class FilmReader:
     backend: Backend
     scheduler: Scheduler
     _known: OrderedDict[bytes, _Film] = field(default_factory=OrderedDict)
+    _waiting: list[_Film] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def codes(self, image: Image) -> Codes:
@@ -47,12 +47,11 @@ class FilmReader:
         """
         refuse_no_numbers(image)  # a fault of this film alone, not of those it waits with
         film = self._film(image)
-        film.awaits_codes = film.codes is None
+        if film.codes is None:
+            with self._lock:
+                self._waiting.append(film)
         with self.scheduler.between_steps():
-            if film.codes is None:
-                self._encode()
-        assert film.codes is not None
-        return film.codes
+            return self._encoded(film) if film.codes is None else film.codes
 
     def answers(self, image: Image) -> Answers:
         """Return the film classifier's answers.
@@ -68,15 +67,20 @@ class FilmReader:
                 film.answers = finite_answers(self.backend.classify(film.image))
         return film.answers
 
-    def _encode(self) -> None:
-        """Encode every film that waits."""
+    def _encoded(self, film: _Film) -> Codes:
+        """Encode a film, and with it every other that waits; return its codes.
+
+        Where that comes to nothing, each of the others is encoded when its own turn has come.
+        """
         with self._lock:
-            waiting = [film for film in self._known.values() if film.awaits_codes]
-        for film in waiting:
-            film.awaits_codes = False
-        found = codes_of_films(self.backend, np.stack([film.image for film in waiting]))
-        for film, codes in zip(waiting, found, strict=True):
-            film.codes = codes
+            waiting = [film, *(one for one in self._waiting if one.codes is None)]
+            self._waiting.clear()
+        films = list(dict.fromkeys(waiting))
+        found = codes_of_films(self.backend, np.stack([one.image for one in films]))
+        for one, codes in zip(films, found, strict=True):
+            one.codes = codes
+        own: Codes = found[0]
+        return own
 
     def _film(self, image: Image) -> _Film:
         """Return what is known of a film; the least recently asked for is forgotten."""

@@ -11,15 +11,16 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Turn:
-    """A lock; whoever waits gets it in the order of asking, or before all others."""
+    """A lock in the order of asking, in two queues: who asks to be first, and all others."""
 
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _waiting: deque[threading.Event] = field(default_factory=deque)
+    _first: deque[threading.Event] = field(default_factory=deque)
+    _others: deque[threading.Event] = field(default_factory=deque)
     _is_taken: bool = False
 
     @contextmanager
     def taken(self, *, first: bool = False) -> Iterator[None]:
-        """Hold the turn for the block; ``first``: nobody who waits already goes before."""
+        """Hold the turn for the block; ``first``: before everybody who did not ask to be."""
         self._await(first)
         try:
             yield
@@ -32,12 +33,13 @@ class Turn:
                 self._is_taken = True
                 return
             mine = threading.Event()
-            (self._waiting.appendleft if first else self._waiting.append)(mine)
+            (self._first if first else self._others).append(mine)
         mine.wait()
 
     def _hand_on(self) -> None:
         with self._lock:
-            if self._waiting:
-                self._waiting.popleft().set()
+            waiting = self._first or self._others
+            if waiting:
+                waiting.popleft().set()
             else:
                 self._is_taken = False

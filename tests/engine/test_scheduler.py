@@ -140,12 +140,49 @@ def test_films_that_wait_are_encoded_in_one_call_and_each_once():
     with ThreadPoolExecutor(4) as threads:
         with scheduler.between_steps():
             asked = [threads.submit(reader.codes, film(value)) for value in (1, 2, 3, 2)]
-            while sum(known.awaits_codes for known in list(reader._known.values())) < 3:
+            while len(reader._waiting) < 4:
                 pass
         assert [answer.result()[0] for answer in asked] == [1, 2, 3, 2]
     assert encoder.asked == [3]
     reader.codes(film(3))
     assert encoder.asked == [3]
+
+
+def test_a_call_that_fails_is_one_caller_s_and_the_others_get_their_codes():
+    encoder = Encoder()
+    encode, faults = encoder.encode, [RuntimeError("the device is gone")]
+
+    def once_broken(images):
+        if faults:
+            raise faults.pop()
+        return encode(images)
+
+    encoder.encode = once_broken
+    scheduler = Scheduler(encoder)
+    reader = FilmReader(encoder, scheduler)
+    with ThreadPoolExecutor(3) as threads:
+        with scheduler.between_steps():
+            asked = [threads.submit(reader.codes, film(value)) for value in (1, 2, 3)]
+            while len(reader._waiting) < 3:
+                pass
+        ended = [
+            (answer.exception(), value) for answer, value in zip(asked, (1, 2, 3), strict=True)
+        ]
+        assert sum(fault is not None for fault, _ in ended) == 1
+        for answer, (fault, value) in zip(asked, ended, strict=True):
+            assert fault is not None or answer.result()[0] == value
+
+
+def test_a_film_that_waits_is_not_lost_to_many_others():
+    encoder = Encoder()
+    scheduler = Scheduler(encoder)
+    reader = FilmReader(encoder, scheduler)
+    with ThreadPoolExecutor(20) as threads:
+        with scheduler.between_steps():
+            asked = [threads.submit(reader.codes, film(value)) for value in range(20)]
+            while len(reader._waiting) < 20:
+                pass
+        assert [answer.result()[0] for answer in asked] == list(range(20))
 
 
 def test_a_film_that_is_no_number_spoils_no_other():
