@@ -158,7 +158,7 @@ def replay(ours: Peer, peer: Peer, ids: list[int], reports: Reports, rounds: int
             ours.take(f"replay {figure}", whole)
 
 
-def bandwidth_floor_s(files: ModelFiles, peers: list[Peer]) -> float:
+def bandwidth_floor_s(files: ModelFiles) -> float:
     """Return how long the cores take to read the packed weights of one step, and do nothing."""
     from benchmarks.memory import read_s
 
@@ -224,7 +224,7 @@ def main() -> None:
             return
         shown = ", ".join(f"{name} {ratio:.2f}x" for name, ratio in ratios(ours, peer).items())
         console.print(f"{OURS} against {PEER}: {shown}")
-        floor_s = bandwidth_floor_s(files, peers)
+        floor_s = bandwidth_floor_s(files)
         share = floor_s / ours.median("decode")
         console.print(
             f"reading the weights takes {1000 * floor_s:.2f} ms: {100 * share:.0f} % of a token"
