@@ -67,7 +67,7 @@ typedef void (*work_t)(void *argument, int thread);
 pool_t *pool_open(int num_threads);
 void pool_run(pool_t *pool, work_t work, void *argument, int is_alone);
 void pool_barrier(pool_t *pool);
-/* The next of `count` pieces of the phase between two barriers; a piece beyond the last: none. */
+/* The number of the next piece of the phase between two barriers; beyond the last there is none. */
 int pool_next(pool_t *pool);
 int pool_size(const pool_t *pool);
 void pool_close(pool_t *pool);
