@@ -30,6 +30,11 @@ class Provenance:
     seed: int | None
     milliseconds: float
 
+    @property
+    def bundle(self) -> str:
+        """Return the bundle as people are told it: name, version, first digits of its digest."""
+        return f"{self.bundle_name} {self.bundle_version} ({self.bundle_digest[:12]})"
+
     def as_json(self) -> dict[str, Any]:
         """Return the record as JSON-ready values."""
         return asdict(self)

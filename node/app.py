@@ -20,7 +20,7 @@ from node.confined import ConfinedRenderer
 from node.confirmer import Confirmer
 from node.database import DatabaseClock, ledger_url, open_ledger
 from node.departures import Departures, queues_of
-from node.destinations import destinations_of
+from node.destinations import sent_to
 from node.dispatch import Dispatch, LocalDispatch, Step
 from node.errors import NodeError
 from node.journal import Journal
@@ -28,6 +28,7 @@ from node.leases import Leases
 from node.ledger import Ledger
 from node.logs import get_logger, say
 from node.makers import kinds_in_study
+from node.models import Models
 from node.objects import Copies, ObjectStore
 from node.offered import services_of
 from node.peers import PeerBook
@@ -43,6 +44,7 @@ from node.scu import Scu
 from node.spool import Spool
 from node.syslog import Repository
 from node.tls import Tls
+from node.triage import Triage
 from node.web.server import open_web
 from node.worker import Closer, Worker
 
@@ -69,6 +71,8 @@ class Node:
         The model that drafts; None where this process does not.
     clock
         The time; tests pass their own.
+    challenger
+        The second model, where `engine.challenger` names one.
 
     Raises
     ------
@@ -79,10 +83,16 @@ class Node:
     """
 
     def __init__(
-        self, settings: Settings, engine: Drafter | None, clock: Clock | None = None
+        self,
+        settings: Settings,
+        engine: Drafter | None,
+        clock: Clock | None = None,
+        *,
+        challenger: Drafter | None = None,
     ) -> None:
         self.settings = settings
-        self._engine = engine
+        share = settings.engine.challenger_share
+        self._models = Models(engine, challenger, share) if engine is not None else None
         self._shares = shares = settings.node.ledger.url is not None
         url = ledger_url(settings.node)
         self._name = f"{socket.gethostname()}.{os.getpid()}"
@@ -156,13 +166,14 @@ class Node:
             settings.node.study,
             clock,
             carried.open_study_uids if self._shares else self._scp.open_study_uids,
+            Triage(settings.outputs.rules, self._ledger, self._spool).is_stat,
         )
         self._dispatch.add("closer", self._kicking(closer.step))
         self._dispatch.add("certificates", self._tls.step)
         if self._objects is not None:
             self._dispatch.add("copies", Copies(settings.node.storage.root).step)
-        if "draft" in settings.node.roles and self._engine is not None:
-            self._add_drafting(self._engine, scu)
+        if "draft" in settings.node.roles and self._models is not None:
+            self._add_drafting(self._models, scu)
         if "deliver" in settings.node.roles:
             self._add_delivery(scu)
 
@@ -175,17 +186,17 @@ class Node:
             return None
         return Priors(asked, settings.node, scu, PriorShelf(self._spool, self._database))
 
-    def _add_drafting(self, engine: Drafter, scu: Scu) -> None:
+    def _add_drafting(self, models: Models, scu: Scu) -> None:
         """Put the workers into service, and what answers questions."""
         settings, clock, reviews = self.settings, self._clock, Reviews(self._database)
         pipeline = Pipeline(
-            engine,
+            models,
             self._renderer,
             settings.outputs,
             self._spool,
             clock,
             self._make_priors(scu),
-            frozenset(destinations_of(settings)),
+            sent_to(settings),
             reviews,
         )
         leases = Leases(settings.node.work, self._ledger, clock)
@@ -199,7 +210,6 @@ class Node:
                 clock,
                 settings.node.work,
                 settings.outputs.outbox,
-                destinations_of(settings),
             )
             for number in range(settings.node.work.num_workers)
         ]
@@ -208,7 +218,7 @@ class Node:
         films = Films(reviews, self._ledger, self._spool, self._renderer)
         carries = settings.outputs.report.answers
         work = settings.node.work
-        answerer = Answerer(engine, films, reviews, self._questions, clock, work, carries=carries)
+        answerer = Answerer(models, films, reviews, self._questions, clock, work, carries=carries)
         self._dispatch.add("answers", self._kicking(answerer.step), work.draft_timeout_s)
 
     def _add_delivery(self, scu: Scu) -> None:
@@ -280,9 +290,9 @@ class Node:
 
     def warm_up(self) -> None:
         """Start now what would otherwise start with the first study."""
-        if "draft" in self.settings.node.roles and self._engine is not None:
+        if "draft" in self.settings.node.roles and self._models is not None:
             self._renderer.warm_up()
-            self._engine.warm_up()
+            self._models.warm_up()
 
     def reload(self) -> bool:
         """Read certificates and keys again; tell whether they are in use now."""

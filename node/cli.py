@@ -16,6 +16,7 @@ from rich.progress import Progress
 from rich.table import Table
 from sqlalchemy.engine import Engine
 
+from engine.config import EngineSettings
 from engine.errors import CxrError
 from node import cli_objects, logs
 from node.audit import trail_path
@@ -115,11 +116,12 @@ def _run(options: argparse.Namespace) -> int:
     settings = _settings(options)
     logs.set_up(settings.node.log_level)
     logs.guard_crashes()
-    with inference(settings) as engine:
+    with inference(settings) as models:
         from node.app import Node  # while the model loads
         from node.running import run_until_signalled
 
-        run_until_signalled(Node(settings, engine))
+        engine, challenger = (*models, None, None)[:2]
+        run_until_signalled(Node(settings, engine, challenger=challenger))
     return 0
 
 
@@ -128,8 +130,8 @@ def _check(options: argparse.Namespace) -> int:
     settings = _settings(options)
     logs.silence_libraries()
 
-    def load_bundle() -> str:
-        engine = load_engine(settings)
+    def load_bundle(chosen: EngineSettings) -> str:
+        engine = load_engine(settings.model_copy(update={"engine": chosen}))
         return f"{engine.name} {engine.version} ({engine.digest[:12]})"
 
     checks = [Check("configuration", True, "valid"), *run_checks(settings, load_bundle)]
@@ -275,7 +277,8 @@ def _show_generation(generation: dict[str, Any]) -> None:
     """Print one generation of a study: state, timeline, outputs."""
     title = f"{generation['study_uid']} generation {generation['generation']}"
     reason = f" ({generation['reason']})" if generation["reason"] else ""
-    _console().print(escape(f"{title}: {generation['state']}{reason}"), soft_wrap=True)
+    made_by = f", drafted by {generation['bundle']}" if generation["bundle"] else ""
+    _console().print(escape(f"{title}: {generation['state']}{reason}{made_by}"), soft_wrap=True)
     _show_table("timeline", _STEP_COLUMNS, generation["timeline"])
     _show_table("outputs", _OUTPUT_COLUMNS, generation["outputs"])
 

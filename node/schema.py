@@ -34,6 +34,8 @@ study = sa.Table(
     sa.Column("attempts", sa.Integer, nullable=False, default=0),
     sa.Column("lease_owner", sa.String),
     sa.Column("lease_until", sa.Float),
+    sa.Column("priority", sa.Integer, nullable=False, default=0, server_default="0"),
+    sa.Column("called_aet", sa.String, nullable=False, default="", server_default=""),
 )
 
 instance = sa.Table(

@@ -337,12 +337,12 @@ def test_a_node_without_the_page_listens_on_no_port_for_it(start_node: Start) ->
 
 def test_check_tries_the_tokens_and_the_port(tmp_path: Path, pacs: Pacs) -> None:
     settings = web_settings(tmp_path, pacs.port)
-    checks = {check.name: check for check in run_checks(settings, lambda: "a bundle")}
+    checks = {check.name: check for check in run_checks(settings, lambda _: "a bundle")}
     assert checks["web tokens"].is_good
     assert checks["web port"].is_good
     (tmp_path / "tokens").write_text("anna short")
     with closing(socket.create_server(("127.0.0.1", settings.node.web.port))):
-        checks = {check.name: check for check in run_checks(settings, lambda: "a bundle")}
+        checks = {check.name: check for check in run_checks(settings, lambda _: "a bundle")}
     assert not checks["web tokens"].is_good
     assert "24 characters" in checks["web tokens"].hint
     assert not checks["web port"].is_good
