@@ -18,14 +18,14 @@ from sqlalchemy.engine import Engine
 
 from engine.config import EngineSettings
 from engine.errors import CxrError
-from node import cli_objects, logs
+from node import cli_objects, cli_rules, logs
 from node.audit import trail_path
 from node.audit_chain import verify
 from node.audit_forward import unsent
 from node.checks import Check, check_certificates, check_peer, run_checks
 from node.clock import SystemClock, as_datetime
 from node.config import Settings
-from node.config_file import load_settings
+from node.config_file import load, load_settings
 from node.database import ledger_path, ledger_url, open_ledger
 from node.errors import ConfigInvalid, UnknownName
 from node.journal import Journal
@@ -89,6 +89,7 @@ def _parser(*, with_demo: bool) -> argparse.ArgumentParser:
     )
     feedback.add_argument("action", choices=["export"], help="print a JSON line for each")
     cli_objects.add_verbs(verbs, common)
+    cli_rules.add_verbs(verbs, common, machine)
     demo = verbs.add_parser("demo", help="see the whole journey, with no configuration")
     if with_demo:
         from node.demo import add_arguments
@@ -113,15 +114,18 @@ def _run(options: argparse.Namespace) -> int:
     """Run the node."""
     from node.inference import inference
 
-    settings = _settings(options)
+    loaded = load(options.config, os.environ)
+    settings = loaded.settings
     logs.set_up(settings.node.log_level)
     logs.guard_crashes()
     with inference(settings) as models:
         from node.app import Node  # while the model loads
+        from node.reloading import Source
         from node.running import run_until_signalled
 
+        source = Source(loaded.path, os.environ, lambda new: logs.set_up(new.node.log_level))
         engine, challenger = (*models, None, None)[:2]
-        run_until_signalled(Node(settings, engine, challenger=challenger))
+        run_until_signalled(Node(settings, engine, challenger=challenger), source)
     return 0
 
 
@@ -334,6 +338,7 @@ _VERBS: dict[str, Verb] = {
     "lint": cli_objects.lint,
     "draw": cli_objects.draw,
     "redraw": cli_objects.draw_again,
+    "rules": cli_rules.rules,
     "demo": _demo,
 }
 
