@@ -28,6 +28,7 @@ from node.config import NodeSettings, PeerSettings, Settings
 from node.database import open_ledger, sqlite_url
 from node.journal import Journal
 from node.ledger import Ledger
+from node.listeners import Listeners
 from node.peers import PeerBook
 from node.receiver import Receiver
 from node.scp import Scp
@@ -219,7 +220,8 @@ def _serve_ours(options: argparse.Namespace) -> None:
         database.dispose()  # connections opened before would go on as they are
     receiver = Receiver(settings.node.intake, spool, Ledger(database), clock)
     tls = Tls(settings.node.tls, clock)
-    Scp(settings.node, PeerBook(settings.peers), receiver, Journal(database), clock, tls).start()
+    scp = Scp(settings.node, PeerBook(settings.peers), receiver, Journal(database), clock, tls)
+    scp.start(Listeners())
     while True:
         time.sleep(3600)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -30,9 +31,20 @@ class Provenance:
     seed: int | None
     milliseconds: float
 
+    @property
+    def bundle(self) -> str:
+        """Return the bundle as people are told it."""
+        return bundle_of(self.as_json())
+
     def as_json(self) -> dict[str, Any]:
         """Return the record as JSON-ready values."""
         return asdict(self)
+
+
+def bundle_of(provenance: Mapping[str, Any]) -> str:
+    """Return the bundle of a record as people are told it: name, version, start of its digest."""
+    name, version = (provenance.get(f"bundle_{what}", "?") for what in ("name", "version"))
+    return f"{name} {version} ({str(provenance.get('bundle_digest', '?'))[:12]})"
 
 
 @dataclass(frozen=True)

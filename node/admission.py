@@ -27,6 +27,8 @@ class Place:
 
     peer: Peer
     address: str
+    called_aet: str = ""
+    """The title of ours that it asked for; empty where that is none of ours."""
     study_uids: set[str] = field(default_factory=set)
     """Studies of which an image came over it."""
 
@@ -59,7 +61,8 @@ class Admission:
             full = self._no_room(peer, address)
             if full is not None:
                 return full
-            place = Place(peer, address)
+            ours = request.called_aet in self._settings.own_titles
+            place = Place(peer, address, request.called_aet if ours else "")
             self._places.add(place)
         return place
 
@@ -128,8 +131,11 @@ class Admission:
 
 def called_refusal(settings: NodeSettings, called_aet: str) -> Refusal | None:
     """Return why a caller is refused that asks for a title, None where it is ours."""
-    ours = settings.ae_title
-    if not settings.check_called_aet or called_aet == ours:
+    ours = settings.own_titles
+    if not settings.check_called_aet or called_aet in ours:
         return None
-    hint = f"let the caller ask for {ours}, or set `node.check_called_aet: false`"
+    hint = (
+        f"let the caller ask for {' or '.join(ours)}, add its title to `node.ae_titles`,"
+        " or set `node.check_called_aet: false`"
+    )
     return Refusal(CALLED_NOT_RECOGNISED, "called AE title is not ours", hint)

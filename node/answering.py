@@ -13,7 +13,8 @@ from node.config import WorkSettings
 from node.errors import DraftRefused
 from node.ledger import Ledger
 from node.logs import get_logger, say
-from node.ports import Drafter, Renderer
+from node.models import Models
+from node.ports import Renderer
 from node.questions import Question, Questions
 from node.redact import key
 from node.reviews import NoSuccessor, Reviews
@@ -62,7 +63,7 @@ class Answerer:
 
     def __init__(
         self,
-        engine: Drafter,
+        models: Models,
         films: Films,
         reviews: Reviews,
         questions: Questions,
@@ -71,7 +72,7 @@ class Answerer:
         *,
         carries: bool,
     ) -> None:
-        self._engine = engine
+        self._models = models
         self._films = films
         self._reviews = reviews
         self._questions = questions
@@ -96,13 +97,15 @@ class Answerer:
         return True
 
     def _answer(self, claimed: Question) -> None:
-        """Put the question to the model, about the film that the draft was made from.
+        """Put the question to the model of the draft, about the film that it was made from.
 
         Somebody sits before the page and waits: it goes before drafts.
         """
         place = claimed.study_uid, claimed.generation
-        source, image = self._films.render(*place, self._engine.transform)
-        answer = self._engine.ask(image, claimed.text, urgency=Urgency.STAT)
+        content = self._reviews.content(*place) or {}
+        engine = self._models.of_bundle(content.get("report", {}).get("bundle_digest", ""))
+        source, image = self._films.render(*place, engine.transform)
+        answer = engine.ask(image, claimed.text, urgency=Urgency.STAT)
         provenance = answer.provenance.as_json() | {"source": source}
         kept = self._questions.answer(claimed, answer.text, provenance, self._clock.now())
         self._say(claimed, "question.answered" if kept else "question.claim_lost")

@@ -9,18 +9,19 @@ import sqlalchemy as sa
 
 from node.announcements import Announcements
 from node.answering import Answerer, Films
-from node.audit import Auditor, trail_path, whose
+from node.audit import Auditor, whose
 from node.audit_chain import Chain
 from node.audit_events import AuditedEvents
 from node.audit_forward import Forwarder
 from node.carried import CarriedStudies
-from node.clock import Clock, SystemClock
+from node.clock import Clock
 from node.config import Settings
+from node.configuration_state import ConfigurationState, write_state
 from node.confined import ConfinedRenderer
 from node.confirmer import Confirmer
-from node.database import DatabaseClock, ledger_url, open_ledger
+from node.database import ledger_url
 from node.departures import Departures, queues_of
-from node.destinations import destinations_of
+from node.destinations import sent_to
 from node.dispatch import Dispatch, LocalDispatch, Step
 from node.errors import NodeError
 from node.journal import Journal
@@ -28,11 +29,13 @@ from node.leases import Leases
 from node.ledger import Ledger
 from node.logs import get_logger, say
 from node.makers import kinds_in_study
-from node.objects import Copies, ObjectStore
+from node.models import Models
+from node.objects import Copies
 from node.offered import services_of
 from node.peers import PeerBook
 from node.pipeline import Pipeline
 from node.ports import Drafter
+from node.premises import Premises
 from node.priors import Priors, PriorShelf
 from node.questions import Questions
 from node.receiver import Receiver
@@ -40,9 +43,9 @@ from node.retention import Retention
 from node.reviews import Reviews
 from node.scp import Scp
 from node.scu import Scu
-from node.spool import Spool
 from node.syslog import Repository
 from node.tls import Tls
+from node.triage import Triage
 from node.web.server import open_web
 from node.worker import Closer, Worker
 
@@ -69,6 +72,10 @@ class Node:
         The model that drafts; None where this process does not.
     clock
         The time; tests pass their own.
+    challenger
+        The second model, where `engine.challenger` names one.
+    premises
+        What an earlier node worked on, for one that takes its place; it has the clock then.
 
     Raises
     ------
@@ -79,27 +86,30 @@ class Node:
     """
 
     def __init__(
-        self, settings: Settings, engine: Drafter | None, clock: Clock | None = None
+        self,
+        settings: Settings,
+        engine: Drafter | None,
+        clock: Clock | None = None,
+        *,
+        challenger: Drafter | None = None,
+        premises: Premises | None = None,
     ) -> None:
         self.settings = settings
-        self._engine = engine
-        self._shares = shares = settings.node.ledger.url is not None
-        url = ledger_url(settings.node)
+        self._drafters = (engine, challenger)
+        share = settings.engine.challenger_share
+        self._models = Models(engine, challenger, share) if engine is not None else None
+        self._premises = premises = premises or Premises(settings, clock)
+        self._shares, self._objects = premises.shares, premises.objects
         self._name = f"{socket.gethostname()}.{os.getpid()}"
-        stored_at = settings.node.storage.objects
-        self._objects = None if stored_at is None else ObjectStore(stored_at)
-        self._spool = Spool(settings.node.storage, shared=shares, objects=self._objects)
-        self._spool.prepare()
-        self._spool.lock()
-        database = open_ledger(url)
-        self._database = database
-        self._clock = clock or (DatabaseClock(database) if shares else SystemClock())
+        self._spool = premises.spool.under(settings.node.storage)
+        self._database = database = premises.database
+        self._clock = premises.clock
         self._tls = Tls(settings.node.tls, self._clock)
         self._ledger = Ledger(database)
         self._retention = Retention(settings.node.storage, database, self._clock, self._objects)
         self.journal = Journal(database)
         self._questions = Questions(database)
-        self._dispatch: Dispatch = self._make_dispatch(url)
+        self._dispatch: Dispatch = self._make_dispatch(ledger_url(settings.node))
         scu = Scu(settings.node, self._tls)
         self._departures = Departures(
             settings, scu, database, self._spool, self._clock, self._dispatch.kick
@@ -116,12 +126,12 @@ class Node:
                 self._departures.committer, self._departures.custodian, self._announcements
             ),
         )
-        audits = settings.node.audit.enabled and "deliver" in settings.node.roles
-        self._auditor = self._make_auditor() if audits else None
+        chain = premises.chain
+        self._auditor = None if chain is None else self._make_auditor(chain)
         self._renderer = ConfinedRenderer(settings.node.work)
         self._add_steps(scu)
         kick = self._dispatch.kick
-        self._web = open_web(settings.node, database, self._spool, self._clock, kick)
+        self._web = open_web(settings.node, premises, self._spool, kick)
 
     def _make_confirmer(self, scu: Scu) -> Confirmer:
         return Confirmer(
@@ -132,7 +142,7 @@ class Node:
             self._database,
             self._announcements,
             self._clock,
-            self._scp.open_study_uids,
+            self._premises.open_study_uids,
         )
 
     def _make_dispatch(self, url: sa.URL) -> Dispatch:
@@ -147,7 +157,8 @@ class Node:
     def _add_steps(self, scu: Scu) -> None:
         """Put the steps of every role into service; work done kicks the step that comes next."""
         settings, clock = self.settings, self._clock
-        carried = CarriedStudies(self._database, self._name, clock, self._scp.open_study_uids)
+        open_here = self._premises.open_study_uids
+        carried = CarriedStudies(self._database, self._name, clock, open_here)
         if self._shares:
             self._dispatch.add("carried", carried.step)
         closer = Closer(
@@ -155,14 +166,15 @@ class Node:
             self._announcements,
             settings.node.study,
             clock,
-            carried.open_study_uids if self._shares else self._scp.open_study_uids,
+            carried.open_study_uids if self._shares else open_here,
+            Triage(settings.outputs.rules, self._ledger, self._spool).is_stat,
         )
         self._dispatch.add("closer", self._kicking(closer.step))
         self._dispatch.add("certificates", self._tls.step)
         if self._objects is not None:
             self._dispatch.add("copies", Copies(settings.node.storage.root).step)
-        if "draft" in settings.node.roles and self._engine is not None:
-            self._add_drafting(self._engine, scu)
+        if "draft" in settings.node.roles and self._models is not None:
+            self._add_drafting(self._models, scu)
         if "deliver" in settings.node.roles:
             self._add_delivery(scu)
 
@@ -175,17 +187,17 @@ class Node:
             return None
         return Priors(asked, settings.node, scu, PriorShelf(self._spool, self._database))
 
-    def _add_drafting(self, engine: Drafter, scu: Scu) -> None:
+    def _add_drafting(self, models: Models, scu: Scu) -> None:
         """Put the workers into service, and what answers questions."""
         settings, clock, reviews = self.settings, self._clock, Reviews(self._database)
         pipeline = Pipeline(
-            engine,
+            models,
             self._renderer,
             settings.outputs,
             self._spool,
             clock,
             self._make_priors(scu),
-            frozenset(destinations_of(settings)),
+            sent_to(settings),
             reviews,
         )
         leases = Leases(settings.node.work, self._ledger, clock)
@@ -199,7 +211,6 @@ class Node:
                 clock,
                 settings.node.work,
                 settings.outputs.outbox,
-                destinations_of(settings),
             )
             for number in range(settings.node.work.num_workers)
         ]
@@ -208,7 +219,7 @@ class Node:
         films = Films(reviews, self._ledger, self._spool, self._renderer)
         carries = settings.outputs.report.answers
         work = settings.node.work
-        answerer = Answerer(engine, films, reviews, self._questions, clock, work, carries=carries)
+        answerer = Answerer(models, films, reviews, self._questions, clock, work, carries=carries)
         self._dispatch.add("answers", self._kicking(answerer.step), work.draft_timeout_s)
 
     def _add_delivery(self, scu: Scu) -> None:
@@ -219,10 +230,9 @@ class Node:
         for name, step in self._departures.steps().items():
             self._dispatch.share(name, [step], _DELIVERY_LIMIT_S)
 
-    def _make_auditor(self) -> Auditor:
+    def _make_auditor(self, chain: Chain) -> Auditor:
         """Put the audit trail into service, and its way to the repository."""
         settings, clock = self.settings, self._clock
-        chain = Chain(trail_path(settings))
         events = AuditedEvents(self._database, settings, lambda path: whose(self._spool.path(path)))
         auditor = Auditor(settings, chain, events, self._tls, clock)
         self._dispatch.add("audit", auditor.step)
@@ -243,8 +253,13 @@ class Node:
 
         return kicking
 
-    def start(self) -> None:
+    def start(self, *, resumes: bool = False) -> None:
         """Recover what an earlier run left, then listen and work.
+
+        Parameters
+        ----------
+        resumes
+            Another node on the same premises was working until now: there is nothing to recover.
 
         Raises
         ------
@@ -252,8 +267,8 @@ class Node:
             A port cannot be bound.
         """
         if self._auditor is not None:
-            self._auditor.start()
-        resumed = 0 if self._shares else self._recover()
+            self._auditor.start(resumes=resumes)
+        resumed = 0 if self._shares or resumes else self._recover()
         if "deliver" in self.settings.node.roles:
             self._departures.deliverer.park_orphans()
         if not self.settings.peers:
@@ -262,7 +277,8 @@ class Node:
             self._web.start()
         try:
             if "receive" in self.settings.node.roles:
-                self._scp.start()
+                self._premises.welcome(self._scp)
+                self._scp.start(self._premises.listeners)
         except OSError as error:
             place = f"{self.settings.node.bind}:{self.settings.node.port}"
             raise PortTaken(f"cannot listen on {place}: {error.strerror}") from error
@@ -280,23 +296,62 @@ class Node:
 
     def warm_up(self) -> None:
         """Start now what would otherwise start with the first study."""
-        if "draft" in self.settings.node.roles and self._engine is not None:
+        if "draft" in self.settings.node.roles and self._models is not None:
             self._renderer.warm_up()
-            self._engine.warm_up()
+            self._models.warm_up()
 
     def reload(self) -> bool:
         """Read certificates and keys again; tell whether they are in use now."""
         return self._tls.reload()
 
-    def stop(self) -> None:
-        """Stop listening, let the steps under way end, and give the storage back."""
-        self._scp.stop()
+    def configuration_state(self) -> ConfigurationState:
+        """Return which configuration is in force, and what was wrong with a newer one."""
+        return self._premises.configuration
+
+    def note_configuration(self, state: ConfigurationState) -> None:
+        """Take note of which configuration is in force."""
+        self._premises.configuration = state
+        write_state(self.settings.node.storage.root, state)
+
+    def renewed(self, settings: Settings) -> Node:
+        """Return a node with other settings on the same premises, with the same models.
+
+        Raises
+        ------
+        NodeError
+            The settings ask for something that is not to be had.
+        """
+        engine, challenger = self._drafters
+        return Node(settings, engine, challenger=challenger, premises=self._premises)
+
+    def pause(self) -> bool:
+        """Let the steps under way end and begin no other; tell whether all ended in time.
+
+        Images come in all the while: they need nobody who works.
+        """
         if self._web is not None:
             self._web.stop()
         ended = self._dispatch.stop(_STOP_TIMEOUT_S)
         self._renderer.stop()
+        return ended
+
+    def make_way(self) -> None:
+        """Let nobody else in, and see out who is here: another node listens by now."""
+        self._scp.retire()
+        self._premises.see_out(self._scp, self.settings.node.idle_timeout_s)
+
+    def release_places(self) -> None:
+        """Listen nowhere but where these settings say."""
+        node = self.settings.node
+        web = [(node.web.bind, node.web.port)] if node.web.enabled else []
+        self._premises.listeners.keep_only([(node.bind, node.port), *web])
+
+    def stop(self) -> None:
+        """Stop listening, let the steps under way end, and give the storage back."""
+        self._premises.listeners.keep_only(())
+        self._premises.dismiss(self._scp)
+        ended = self.pause()
         if self._auditor is not None:
             self._auditor.stop()
-        self._database.dispose()
-        self._spool.unlock()
+        self._premises.close()
         say(_LOG, "node.stopped", unfinished=not ended)

@@ -34,6 +34,7 @@ _STILL_OPEN = (
 _REVISION = sa.select(revision.c.base).where(
     revision.c.study_uid == sa.bindparam("uid"), revision.c.generation == sa.bindparam("number")
 )
+_INSTANCE = frozenset(instance.c.keys()) - {"generation", "received_at"}
 _UNCOMPARED = ""
 """The digest of an image that came before digests were those of today: its bytes are kept."""
 _NEW_STUDY, _NEW_INSTANCE, _NEW_EVENT = study.insert(), instance.insert(), event.insert()
@@ -104,7 +105,8 @@ def _enter(connection: Connection, batch: Sequence[_Entry]) -> list[Recorded]:
             continue
         known[arrival.sop_instance_uid] = arrival.content_digest
         generation = _join_generation(connection, arrival, entry.at)
-        rows.append({**vars(arrival), "generation": generation, "received_at": entry.at})
+        kept_values = {name: getattr(arrival, name) for name in _INSTANCE}
+        rows.append({**kept_values, "generation": generation, "received_at": entry.at})
         outcome.append(Recorded.NEW)
     if rows:
         connection.execute(_NEW_INSTANCE, rows)
@@ -152,6 +154,7 @@ def _join_generation(connection: Connection, arrival: Arrival, now: float) -> in
         "key": redact.key(arrival.study_uid),
         "state": State.RECEIVING,
         "peer": arrival.peer,
+        "called_aet": arrival.called_aet,
         "first_at": now,
         "last_at": now,
     }

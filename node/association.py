@@ -222,6 +222,7 @@ class Association:
             command,
             pieces,
             place.peer.name,
+            place.called_aet,
             lambda study_uid: self._house.admission.carry(place, study_uid),
         )
 

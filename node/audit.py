@@ -27,6 +27,7 @@ from node.audit_xml import to_xml
 from node.clock import Clock, as_datetime
 from node.config import Settings
 from node.logs import get_logger, say
+from node.settings_view import leaves
 from node.tls import Tls
 
 _LOG = get_logger("audit")
@@ -84,10 +85,17 @@ class Auditor:
         self._fingerprints = self._certificates()
         self._quiet_until = 0.0
 
-    def start(self) -> None:
-        """Audit the start of the node, and the settings that changed since the last one."""
+    def start(self, *, resumes: bool = False) -> None:
+        """Audit the start of the node, and the settings that changed since the last one.
+
+        Parameters
+        ----------
+        resumes
+            The node has been running, with other settings: it does not start.
+        """
         node = self._events.node
-        messages = [atna.application_activity(self._now(), node, starts=True)]
+        started = [] if resumes else [atna.application_activity(self._now(), node, starts=True)]
+        messages: list[Message] = started
         self._write([*messages, *self._changed_settings()], {})
         _write_settings(self._settings_path, fingerprints(self._settings))
 
@@ -172,20 +180,8 @@ def fingerprints(settings: BaseModel) -> dict[str, str]:
     """Return a short digest of every setting by its dotted path."""
     return {
         path: hashlib.sha256(repr(value).encode()).hexdigest()[:16]
-        for path, value in _leaves(settings)
+        for path, value in leaves(settings)
     }
-
-
-def _leaves(value: object, path: str = "") -> Iterator[tuple[str, object]]:
-    if isinstance(value, BaseModel):
-        below: Mapping[str, object] = dict(value)
-    elif isinstance(value, Mapping):
-        below = value
-    else:
-        yield path, value
-        return
-    for name, leaf in below.items():
-        yield from _leaves(leaf, f"{path}.{name}".removeprefix("."))
 
 
 def _read_settings(path: Path) -> dict[str, str]:

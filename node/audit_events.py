@@ -18,7 +18,8 @@ from node import audit_message as atna
 from node.audit_message import Message, Outcome, Participant, StudyObjects
 from node.clock import as_datetime
 from node.config import PeerSettings, Settings
-from node.config_outputs import WEB, address_of
+from node.config_kinds import WEB
+from node.config_outputs import address_of
 from node.query import STUDY_ROOT_FIND, patient_query
 from node.schema import access, delivery, event, instance, output, rejection
 from node.sop_classes import IMPLICIT_LITTLE

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 
 from engine.backends.select import survey
 from engine.bundle import open_bundle
+from engine.config import EngineSettings
 from engine.errors import CxrError
 from node.clock import SystemClock
 from node.config import NodeSettings, PeerSettings, Settings
-from node.destinations import channels_of, destinations_of
+from node.destinations import channels_of, reached
 from node.errors import NodeError, PeerError, TlsError
+from node.routing import by_kind
 from node.scu import Scu
 from node.spool import Spool
 from node.tls import Tls
@@ -29,15 +31,16 @@ class Check:
     hint: str = ""
 
 
-LoadBundle = Callable[[], str]
-"""Loads the model bundle and returns its name and version."""
+LoadBundle = Callable[[EngineSettings], str]
+"""Loads a model bundle and returns its name and version."""
 
 
 def run_checks(settings: Settings, load_bundle: LoadBundle) -> Iterator[Check]:
     """Try the port, the disk, the bundle and every destination."""
     yield _check_port(settings.node)
     yield _check_disk(settings.node)
-    yield _check_bundle(load_bundle)
+    for name, chosen in zip(("bundle", "challenger"), settings.engine.each, strict=False):
+        yield _check_bundle(name, load_bundle, chosen)
     yield from _check_backends(settings)
     yield from check_certificates(settings.node)
     yield from _check_web(settings.node)
@@ -52,14 +55,15 @@ def _check_port(settings: NodeSettings) -> Check:
 def _check_web(settings: NodeSettings) -> Iterator[Check]:
     """Try the port of the review page, and the file of those who may come in."""
     web = settings.web
-    if not web.enabled or web.token_file is None:
+    if not web.enabled:
         return
     try:
         number = len(Tokens(web.token_file))
     except TokenFileUnfit as error:
         yield Check("web tokens", False, str(error), error.hint)
     else:
-        yield Check("web tokens", True, f"{number} in {web.token_file}")
+        if web.token_file is not None:
+            yield Check("web tokens", True, f"{number} in {web.token_file}")
     yield _check_listening("web port", settings, web.bind, web.port)
 
 
@@ -88,11 +92,11 @@ def _check_disk(settings: NodeSettings) -> Check:
     return Check("disk", True, f"{spool.root} is writable and above the watermark")
 
 
-def _check_bundle(load_bundle: LoadBundle) -> Check:
+def _check_bundle(name: str, load_bundle: LoadBundle, chosen: EngineSettings) -> Check:
     try:
-        return Check("bundle", True, load_bundle())
+        return Check(name, True, load_bundle(chosen))
     except CxrError as error:
-        return Check("bundle", False, str(error), error.hint)
+        return Check(name, False, str(error), error.hint)
 
 
 def _check_backends(settings: Settings) -> Iterator[Check]:
@@ -125,7 +129,7 @@ def _check_peers(settings: Settings) -> Iterator[Check]:
     if not settings.peers:
         hint = "add one under `peers:`"
         yield Check("peers", False, "none: every association will be refused", hint)
-    elif not {"report", "hl7", "fhir"} & destinations_of(settings).keys():
+    elif not {"report", "hl7", "fhir"} & by_kind(reached(settings)).keys():
         hint = "add `send: [report]` to a peer"
         yield Check("peers", False, "no peer receives the reports", hint)
     for name, peer in settings.peers.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,14 +12,16 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
+from engine.config import EngineSettings
 from engine.errors import CxrError
-from node import cli_objects, cli_peers, cli_studies, logs
+from node import cli_objects, cli_peers, cli_rules, cli_studies, logs
 from node.audit import trail_path
 from node.audit_chain import verify
 from node.audit_forward import unsent
 from node.checks import Check, run_checks
 from node.cli_open import database_of, settings_of
 from node.cli_output import show_checks
+from node.config_file import load
 from node.errors import ConfigInvalid
 from node.loading import load_engine
 from node.reviews import Reviews
@@ -72,6 +75,7 @@ def _parser(*, with_demo: bool) -> argparse.ArgumentParser:
     )
     feedback.add_argument("action", choices=["export"], help="print a JSON line for each")
     cli_objects.add_verbs(verbs, common)
+    cli_rules.add_verbs(verbs, common, machine)
     demo = verbs.add_parser("demo", help="see the whole journey, with no configuration")
     if with_demo:
         from node.demo import add_arguments
@@ -92,14 +96,18 @@ def _run(options: argparse.Namespace) -> int:
     """Run the node."""
     from node.inference import inference
 
-    settings = settings_of(options)
+    loaded = load(options.config, os.environ)
+    settings = loaded.settings
     logs.set_up(settings.node.log_level)
     logs.guard_crashes()
-    with inference(settings) as engine:
+    with inference(settings) as models:
         from node.app import Node  # while the model loads
+        from node.reloading import Source
         from node.running import run_until_signalled
 
-        run_until_signalled(Node(settings, engine))
+        source = Source(loaded.path, os.environ, lambda new: logs.set_up(new.node.log_level))
+        engine, challenger = (*models, None, None)[:2]
+        run_until_signalled(Node(settings, engine, challenger=challenger), source)
     return 0
 
 
@@ -108,8 +116,8 @@ def _check(options: argparse.Namespace) -> int:
     settings = settings_of(options)
     logs.silence_libraries()
 
-    def load_bundle() -> str:
-        engine = load_engine(settings)
+    def load_bundle(chosen: EngineSettings) -> str:
+        engine = load_engine(settings.model_copy(update={"engine": chosen}))
         return f"{engine.name} {engine.version} ({engine.digest[:12]})"
 
     checks = [Check("configuration", True, "valid"), *run_checks(settings, load_bundle)]
@@ -174,6 +182,7 @@ _VERBS: dict[str, Verb] = {
     "lint": cli_objects.lint,
     "draw": cli_objects.draw,
     "redraw": cli_objects.draw_again,
+    "rules": cli_rules.rules,
     "demo": _demo,
 }
 

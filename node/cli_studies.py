@@ -126,7 +126,8 @@ def _show_generation(generation: dict[str, Any]) -> None:
     """Print one generation of a study: state, timeline, outputs."""
     title = f"{generation['study_uid']} generation {generation['generation']}"
     reason = f" ({generation['reason']})" if generation["reason"] else ""
-    console().print(escape(f"{title}: {generation['state']}{reason}"), soft_wrap=True)
+    made_by = f", drafted by {generation['bundle']}" if generation["bundle"] else ""
+    console().print(escape(f"{title}: {generation['state']}{reason}{made_by}"), soft_wrap=True)
     show_table("timeline", _STEP_COLUMNS, generation["timeline"])
     show_table("outputs", _OUTPUT_COLUMNS, generation["outputs"])
 

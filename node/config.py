@@ -20,22 +20,14 @@ from pydantic import (
 )
 
 from engine.config import EngineSettings
-from node.config_outputs import RESERVED, HttpSettings, OutputKind, OutputSettings
-from node.config_section import Port, Seconds, Section
+from node.config_kinds import CHANNELS, RESERVED, OutputKind
+from node.config_outputs import HttpSettings, OutputSettings, address_of
+from node.config_rules import rule_faults
+from node.config_section import AeTitle, Host, Hours, Port, Seconds, Section, faults_at
 from node.config_web import WebSettings
 
 _PEER_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
-
-
-def _check_ae_title(text: str) -> str:
-    """Check an application entity title (PS3.5 table 6.2-1, VR AE)."""
-    title = text.strip(" ")
-    if not title or len(title) > 16:
-        raise ValueError("an AE title has 1 to 16 characters, outer spaces not counted")
-    if "\\" in title or not title.isascii() or not title.isprintable():
-        raise ValueError("an AE title holds no backslash, control or non-ASCII character")
-    return title
 
 
 def _check_network(text: str) -> str:
@@ -64,7 +56,6 @@ def _check_certificate_rule(text: str) -> str:
     return f"{kind}{separator}{value}"
 
 
-AeTitle = Annotated[str, AfterValidator(_check_ae_title)]
 Network = Annotated[str, AfterValidator(_check_network)]
 CertificateRule = Annotated[str, AfterValidator(_check_certificate_rule)]
 PeerName = Annotated[str, AfterValidator(_check_peer_name)]
@@ -195,6 +186,7 @@ class NodeSettings(Section):
 
     roles: Annotated[tuple[Role, ...], Field(min_length=1)] = ROLES
     ae_title: AeTitle = "CXRDRAFT"
+    ae_titles: tuple[AeTitle, ...] = ()
     bind: str = "0.0.0.0"
     port: Port = 11112
     check_called_aet: bool = True
@@ -206,6 +198,7 @@ class NodeSettings(Section):
     dimse_timeout_s: Seconds = 30.0
     idle_timeout_s: Seconds = 60.0
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    reload: Literal["watch", "signal"] = "watch"
     storage: StorageSettings = StorageSettings()
     ledger: LedgerSettings = LedgerSettings()
     intake: IntakeSettings = IntakeSettings()
@@ -215,6 +208,11 @@ class NodeSettings(Section):
     tls: TlsSettings = TlsSettings()
     audit: AuditSettings = AuditSettings()
     web: WebSettings = WebSettings()
+
+    @property
+    def own_titles(self) -> tuple[str, ...]:
+        """The AE titles that we answer to; ours is the first."""
+        return (self.ae_title, *self.ae_titles)
 
     @model_validator(mode="after")
     def _web_has_its_certificate(self) -> NodeSettings:
@@ -242,7 +240,7 @@ class PeerSettings(Section):
     """One DICOM peer: who may call, and what is sent to it."""
 
     ae_title: AeTitle
-    host: Annotated[str, Field(min_length=1, max_length=253)]
+    host: Host
     port: Port
     cidr: tuple[Network, ...] = ()
     allow: tuple[PeerRight, ...] = ("echo", "store")
@@ -253,6 +251,7 @@ class PeerSettings(Section):
     retrieve: Literal["get", "none"] = "get"
     tls: bool = False
     certificate: tuple[CertificateRule, ...] = ()
+    quiet_hours: tuple[Hours, ...] = ()
 
     @model_validator(mode="after")
     def _may_report(self) -> PeerSettings:
@@ -276,4 +275,18 @@ class Settings(Section):
             raise ValueError(f"peer {called[0]} is called over TLS: set node.tls.ca")
         if self.node.audit.syslog.host and self.node.tls.ca is None:
             raise ValueError("node.audit.syslog goes over TLS: set node.tls.ca")
+        return self
+
+    @model_validator(mode="after")
+    def _rules_name_what_there_is(self) -> Settings:
+        faults = rule_faults(
+            self.outputs.rules,
+            ae_titles=self.node.own_titles,
+            peers=self.peers,
+            channels={name: address_of(self.outputs, name) for name in CHANNELS},
+            has_challenger=self.engine.challenger is not None,
+        )
+        found = [(("outputs", "rules", *place), text) for place, text in faults]
+        if found:
+            raise faults_at(found)
         return self

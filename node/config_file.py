@@ -2,6 +2,8 @@
 
 An environment variable names a setting by its path: `CXR_NODE__PORT=104` is `node.port`,
 `CXR_PEERS__HOSPITAL_PACS__HOST=10.0.0.5` is `peers.hospital-pacs.host`. Its value is read as YAML.
+`CXR_SECRETS_DIR` names a folder whose files do the same by their names (`node.config_over`). The
+environment counts before that folder, the folder before the file.
 """
 
 from __future__ import annotations
@@ -16,13 +18,11 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from node.config import PeerSettings, Settings
+from node.config_over import Override, overrides
+from node.config_section import Place as Location
 from node.errors import ConfigInvalid, ConfigProblem
 
 DEFAULT_CONFIG = Path("config.yaml")
-_PREFIX = "CXR_"
-_TOP_KEYS = tuple(Settings.model_fields)
-
-Location = tuple[str | int, ...]
 
 _DEFAULT_HINT = "the shipped config.yaml explains every key"
 
@@ -50,12 +50,28 @@ class _Source:
     origin: str
     values: dict[str, Any] = field(default_factory=dict)
     lines: dict[Location, int] = field(default_factory=dict)
-    from_environment: dict[Location, str] = field(default_factory=dict)
+    overridden: dict[Location, str] = field(default_factory=dict)
     problems: list[ConfigProblem] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Loaded:
+    """The settings, and where each was written."""
+
+    settings: Settings
+    path: Path | None
+    """The file; None where there is none."""
+    origins: Mapping[str, str]
+    """`FILE:LINE`, `environment NAME` or `secrets NAME` by dotted path; others have defaults."""
+
+
 def load_settings(path: Path | None, environment: Mapping[str, str]) -> Settings:
-    """Read the settings.
+    """Read the settings; see `load`."""
+    return load(path, environment).settings
+
+
+def load(path: Path | None, environment: Mapping[str, str]) -> Loaded:
+    """Read the settings, and where each was written.
 
     Parameters
     ----------
@@ -71,7 +87,8 @@ def load_settings(path: Path | None, environment: Mapping[str, str]) -> Settings
     """
     chosen = path or (DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None)
     source = _read(chosen) if chosen else _Source("defaults")
-    _apply_environment(source, environment)
+    for override in overrides(environment):
+        _apply(source, override)
     try:
         settings = Settings.model_validate(source.values)
     except ValidationError as error:
@@ -79,7 +96,13 @@ def load_settings(path: Path | None, environment: Mapping[str, str]) -> Settings
         raise ConfigInvalid(_in_order(source.problems)) from None
     if source.problems:
         raise ConfigInvalid(_in_order(source.problems))
-    return _resolve_paths(settings, chosen.parent if chosen else Path())
+    resolved = _resolve_paths(settings, chosen.parent if chosen else Path())
+    return Loaded(resolved, chosen, _origins(source))
+
+
+def _origins(source: _Source) -> dict[str, str]:
+    written = {dotted(here): f"{source.origin}:{line}" for here, line in source.lines.items()}
+    return written | {dotted(here): origin for here, origin in source.overridden.items()}
 
 
 def _in_order(problems: list[ConfigProblem]) -> list[ConfigProblem]:
@@ -156,20 +179,16 @@ def _keys(
         yield name, value
 
 
-def _apply_environment(source: _Source, environment: Mapping[str, str]) -> None:
-    """Write the variables that name a setting over what the file says."""
-    for variable, text in sorted(environment.items()):
-        parts = variable.removeprefix(_PREFIX).lower().split("__")
-        if not variable.startswith(_PREFIX) or parts[0] not in _TOP_KEYS or len(parts) < 2:
-            continue
-        here: Location = ()
-        section = source.values
-        for part in parts[:-1]:
-            here = (*here, _match(section, part))
-            section = _descend(section, here[-1])
-        here = (*here, _match(section, parts[-1]))
-        section[str(here[-1])] = yaml.safe_load(text)
-        source.from_environment[here] = variable
+def _apply(source: _Source, override: Override) -> None:
+    """Write a value over what the file says."""
+    here: Location = ()
+    section = source.values
+    for part in override.parts[:-1]:
+        here = (*here, _match(section, part))
+        section = _descend(section, here[-1])
+    here = (*here, _match(section, override.parts[-1]))
+    section[str(here[-1])] = override.value
+    source.overridden[here] = override.origin
 
 
 def _match(section: dict[str, Any], part: str) -> str:
@@ -193,9 +212,9 @@ def _explain(fault: Any, source: _Source) -> ConfigProblem:
     hint = _HINTS.get(fault["type"], _DEFAULT_HINT)
     if fault["type"] == "extra_forbidden":
         message, hint = "there is no such key", _similar(here)
-    variable = source.from_environment.get(here)
-    if variable:
-        return ConfigProblem(dotted(here), None, message, hint, f"environment {variable}")
+    origin = source.overridden.get(here)
+    if origin:
+        return ConfigProblem(dotted(here), None, message, hint, origin)
     return ConfigProblem(dotted(here), _line(here, source), message, hint, source.origin)
 
 

@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
-from node.config_section import Port, Seconds, Section
-
-OutputKind = Literal["report", "findings", "synthetic", "counterfactual", "heatmap", "pdf"]
-"""The kinds of DICOM objects: what a peer or a DICOMweb server may be sent."""
-MessageKind = Literal["hl7", "fhir"]
-"""The kinds of messages: each goes to the destination of its own name."""
-
-CHANNELS: Final = ("stow", "hl7", "fhir")
-"""The destinations beside the peers: no peer has the name of one."""
-
-WEB: Final = "dicomweb"
-"""How the timeline calls the DICOMweb server that is asked for priors."""
-RESERVED: Final = (*CHANNELS, WEB)
-"""What no peer may be called: the timeline names other things so."""
+from node.config_kinds import OutputKind
+from node.config_rules import RuleSettings
+from node.config_section import Hours, Port, Seconds, Section
 
 Hl7Name = Annotated[str, Field(max_length=180)]
 SeriesNumber = Annotated[int, Field(ge=1, le=2_147_483_647)]
@@ -133,6 +122,7 @@ class StowSettings(HttpSettings):
     """A DICOMweb server that objects are stored at (STOW-RS, PS3.18 section 10.5)."""
 
     send: tuple[OutputKind, ...] = ("report",)
+    quiet_hours: tuple[Hours, ...] = ()
 
 
 class FhirSettings(HttpSettings):
@@ -140,6 +130,7 @@ class FhirSettings(HttpSettings):
 
     version: Literal["R4", "R5"] = "R4"
     patient_id_system: str = ""
+    quiet_hours: tuple[Hours, ...] = ()
 
 
 class Hl7Settings(Section):
@@ -152,6 +143,7 @@ class Hl7Settings(Section):
     sending_facility: Hl7Name = ""
     receiving_application: Hl7Name = ""
     receiving_facility: Hl7Name = ""
+    quiet_hours: tuple[Hours, ...] = ()
 
 
 class OutboxSettings(Section):
@@ -174,6 +166,8 @@ class CommitmentSettings(Section):
 class OutputSettings(Section):
     """What leaves the node, and how it is delivered."""
 
+    shadow: bool = False
+    rules: tuple[RuleSettings, ...] = ()
     report: ReportSettings = ReportSettings()
     findings: FindingsSettings = FindingsSettings()
     heatmap: HeatmapSettings = HeatmapSettings()

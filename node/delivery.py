@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from io import BytesIO
 
 from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 
 from node.carrier import Carrier, Parcel, Reply
-from node.clock import Clock
+from node.clock import Clock, as_datetime
 from node.config_outputs import OutboxSettings
 from node.errors import PeerError
 from node.fallback import Fallback
@@ -44,6 +45,9 @@ def try_again(
     return Verdict(DeliveryStatus.PENDING, reason, status, next_at)
 
 
+QuietUntil = Callable[[str, datetime], datetime | None]
+
+
 class Deliverer:
     """Sends what the outbox calls due.
 
@@ -53,6 +57,8 @@ class Deliverer:
         The ways to the destinations, by name.
     rule
         Back-off and deadline.
+    quiet_until
+        Tells of a destination when its quiet hours end, at a local time; None where there are none.
     """
 
     def __init__(
@@ -63,6 +69,7 @@ class Deliverer:
         fallback: Fallback,
         spool: Spool,
         clock: Clock,
+        quiet_until: QuietUntil,
     ) -> None:
         self._carriers = carriers
         self._rule = rule
@@ -70,15 +77,28 @@ class Deliverer:
         self._fallback = fallback
         self._spool = spool
         self._clock = clock
+        self._quiet_until = quiet_until
 
     def deliver_due(self, destination: str) -> bool:
-        """Send everything that is due at a destination; tell whether there was anything."""
-        due = self._outbox.due(destination, self._clock.now())
+        """Send everything that is due at a destination; tell whether there was anything.
+
+        In its quiet hours only what is an emergency is sent.
+        """
+        now = self._clock.now()
+        until = self._quiet_until(destination, as_datetime(now).astimezone())
+        if until is not None:
+            self._hold(destination, until)
+        due = self._outbox.due(destination, now, stat_only=until is not None)
         loaded = [parcel for item in due if (parcel := self._load(item)) is not None]
         fit = [parcel for parcel in loaded if not self._replaced(parcel)]
         if fit:
             self._send(self._carriers[destination], fit)
         return bool(due)
+
+    def _hold(self, destination: str, until: datetime) -> None:
+        """Let what is no emergency wait for the end of quiet hours, with all its time after it."""
+        deadline_at = until.timestamp() + self._rule.give_up_after_h * 3600
+        self._outbox.hold(destination, f"waits: quiet hours until {until:%H:%M}", deadline_at)
 
     def _replaced(self, parcel: Parcel) -> bool:
         """Replace a report that its destination is known not to take; tell whether it was one."""

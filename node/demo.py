@@ -37,7 +37,8 @@ from node.config import (
     StudySettings,
     WorkSettings,
 )
-from node.config_outputs import OutputKind, OutputSettings, SyntheticSettings
+from node.config_kinds import OutputKind
+from node.config_outputs import OutputSettings, SyntheticSettings
 from node.demo_files import (
     write_document,
     write_drawing,

@@ -14,7 +14,7 @@ from node.config import Settings
 from node.custodian import Custodian
 from node.custody import Custody
 from node.delivery import Deliverer
-from node.destinations import carriers_of, sent_to
+from node.destinations import carriers_of, quiet_until, reached
 from node.dispatch import Step
 from node.fallback import Fallback
 from node.outbox import Outbox
@@ -26,7 +26,7 @@ def queues_of(settings: Settings) -> tuple[str, ...]:
     """Return the names of the queues of `Departures.steps`."""
     peers = settings.peers.items()
     return (
-        *(f"deliver-{name}" for name in sent_to(settings)),
+        *(f"deliver-{name}" for name in reached(settings)),
         *(f"commit-{name}" for name, peer in peers if peer.commitment),
         *(f"report-{name}" for name, peer in peers if "commitment" in peer.allow),
     )
@@ -62,6 +62,7 @@ class Departures:
             Fallback(database, spool),
             spool,
             clock,
+            partial(quiet_until, settings),
         )
         commitments = Commitments(
             database,

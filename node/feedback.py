@@ -198,6 +198,8 @@ def training_row(row: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str
         "film": key(content["source"]),
         **{name: row[name] for name in kept},
         "bundle": report["bundle_digest"],
+        "bundle_name": report.get("bundle_name", ""),
+        "bundle_version": report.get("bundle_version", ""),
         "prompt_version": report["prompt_version"],
         "draft": {"findings": content["findings"], "impression": content["impression"]},
         "edited": edited,

@@ -210,14 +210,19 @@ def _hello(message: Message) -> Mapping[str, Any]:
 
 
 @contextmanager
-def inference(settings: Settings) -> Iterator[InferenceChild | None]:
-    """Run the model beside the block, if this node drafts; it loads while the block goes on."""
+def inference(settings: Settings) -> Iterator[tuple[InferenceChild, ...]]:
+    """Run the models beside the block, if this node drafts; they load while the block goes on.
+
+    The bundle that drafts is the first of them; the challenger, if there is one, the second.
+    """
     if "draft" not in settings.node.roles:
-        yield None
+        yield ()
         return
-    child = InferenceChild(settings.engine, settings.node.work)
-    child.start()
+    children = tuple(InferenceChild(one, settings.node.work) for one in settings.engine.each)
     try:
-        yield child
+        for child in children:
+            child.start()
+        yield children
     finally:
-        child.stop()
+        for child in children:
+            child.stop()

@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
+from engine.results import bundle_of
 from node.errors import UnknownName
 from node.records import Rejection
 from node.redact import patient_digest
@@ -111,6 +112,7 @@ class Journal:
             row["timeline"] = self._timeline(study_uid, row["generation"])
             row["outputs"] = self._outputs(study_uid, row["generation"])
             row["result"] = self._result(study_uid, row["generation"])
+            row["bundle"] = row["result"] and bundle_of(row["result"]["report"])
         return generations
 
     def _timeline(self, study_uid: str, generation: int) -> list[dict[str, Any]]:

@@ -62,12 +62,23 @@ class Ledger:
             study.c.last_at,
             num_patients,
             previous_ready_at,
+            study.c.peer,
+            study.c.called_aet,
         ).where(study.c.state == State.RECEIVING)
         with reading(self._engine) as connection:
-            return tuple(Receiving(*row) for row in connection.execute(query))
+            return tuple(
+                Receiving(*row[:6], peer=row.peer, called_aet=row.called_aet)
+                for row in connection.execute(query)
+            )
 
-    def close(self, closing: Closing, now: float) -> bool:
-        """Move a complete study on, unless an image came in since the rule looked at it."""
+    def close(self, closing: Closing, now: float, *, stat: bool = False) -> bool:
+        """Move a complete study on, unless an image came in since the rule looked at it.
+
+        Parameters
+        ----------
+        stat
+            Whether it goes before those that wait.
+        """
         seen = closing.study
         with writing(self._engine) as connection:
             row = connection.execute(
@@ -85,6 +96,7 @@ class Ledger:
                 closing.state,
                 reason=closing.reason,
                 ready_at=ready_at,
+                **({"priority": STAT} if stat else {}),
             )
             stage = Stage(closing.state.lower(), now, closing.reason)
             note(connection, seen.study_uid, seen.generation, stage)
@@ -125,9 +137,8 @@ class Ledger:
             )
             note(connection, *place, Stage("claimed", now))
             before = self._report_digest(connection, row.study_uid, row.generation - 1)
-        return Claim(
-            *place, row.key, row.ready_at, row.attempts + 1, owner, before, row.priority >= STAT
-        )
+        held = (row.attempts + 1, owner, before, row.peer, row.called_aet, row.priority >= STAT)
+        return Claim(row.study_uid, row.generation, row.key, row.ready_at, *held)
 
     def _report_digest(self, connection: Connection, study_uid: str, generation: int) -> str | None:
         """Return the digest of the bundle that made a generation's report, if it has one."""
@@ -216,7 +227,9 @@ class Ledger:
             for stage in (*finished.stages, Stage("drafted", now)):
                 note(connection, *place, stage)
             if not num_deliveries:
-                move(connection, *place, State.DONE, reason="no peer is to receive it")
+                reason = finished.withheld or "no peer is to receive it"
+                move(connection, *place, State.DONE, reason=reason)
+                note(connection, *place, Stage("done", now, reason))
         return True
 
     def end(self, claim: Claim, state: State, reason: str, now: float) -> bool:

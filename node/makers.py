@@ -10,7 +10,8 @@ from pydicom.dataset import Dataset
 
 from engine.assessment import disagreement
 from node import fhir, hl7
-from node.config_outputs import MessageKind, OutputKind, OutputSettings
+from node.config_kinds import MessageKind, OutputKind
+from node.config_outputs import OutputSettings
 from node.drafted import Drafted
 from node.heatmap import build_heatmap
 from node.made import Made

@@ -56,14 +56,21 @@ def settle_study(connection: Connection, study_uid: str, generation: int, now: f
     note(connection, study_uid, generation, Stage(end.lower(), now, reason))
 
 
+SAME_STUDY = sa.and_(
+    study.c.study_uid == output.c.study_uid, study.c.generation == output.c.generation
+)
+_IS_ROUTINE = (
+    sa.select(study.c.priority)
+    .join(output, SAME_STUDY)
+    .where(output.c.sop_instance_uid == delivery.c.sop_instance_uid)
+    .correlate(delivery)
+    .scalar_subquery()
+) == 0
+"""Whether a delivery is of a study that may wait; for statements about `delivery`."""
+
 SAME_DELIVERY = sa.and_(
     commitment.c.sop_instance_uid == delivery.c.sop_instance_uid,
     commitment.c.destination == delivery.c.destination,
-)
-
-
-SAME_STUDY = sa.and_(
-    study.c.study_uid == output.c.study_uid, study.c.generation == output.c.generation
 )
 
 
@@ -85,8 +92,16 @@ class Outbox:
         self._engine = engine
         self._committing = committing
 
-    def due(self, destination: str, now: float, *, limit: int = 50) -> tuple[Delivery, ...]:
-        """Return what is to be sent to a destination now: STAT first, then the oldest draft."""
+    def due(
+        self, destination: str, now: float, *, limit: int = 50, stat_only: bool = False
+    ) -> tuple[Delivery, ...]:
+        """Return what is to be sent to a destination now: STAT first, then the oldest draft.
+
+        Parameters
+        ----------
+        stat_only
+            Leave what is no emergency.
+        """
         query = (
             sa.select(
                 delivery.c.sop_instance_uid,
@@ -110,9 +125,33 @@ class Outbox:
             .order_by(study.c.priority.desc(), delivery.c.deadline_at, delivery.c.sop_instance_uid)
             .limit(limit)
         )
+        if stat_only:
+            query = query.where(~_IS_ROUTINE)
         with reading(self._engine) as connection:
             rows = connection.execute(query).mappings()
             return tuple(Delivery(**row) for row in rows)
+
+    def hold(self, destination: str, reason: str, deadline_at: float) -> None:
+        """Note why what is due at a destination waits; its time does not run out meanwhile.
+
+        It stays due, and no attempt is counted. What is an emergency does not wait.
+        """
+        waiting = (
+            delivery.c.destination == destination,
+            delivery.c.status == DeliveryStatus.PENDING,
+            _IS_ROUTINE,
+            sa.or_(delivery.c.reason != reason, delivery.c.deadline_at < deadline_at),
+        )
+        one = sa.select(delivery.c.destination).where(*waiting).limit(1)
+        with reading(self._engine) as connection:
+            if connection.execute(one).first() is None:
+                return
+        later = sa.case(
+            (delivery.c.deadline_at < deadline_at, deadline_at), else_=delivery.c.deadline_at
+        )
+        with writing(self._engine) as connection:
+            held = delivery.update().where(*waiting)
+            connection.execute(held.values(reason=reason, deadline_at=later))
 
     def begin(self, item: Delivery, now: float) -> None:
         """Note that a study's first object goes on its way."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from pydicom import dcmread
@@ -13,14 +13,16 @@ from pydicom.errors import InvalidDicomError
 from engine.assessment import Assessment, Bands
 from engine.counterfactual import without
 from engine.errors import PixelError
-from engine.results import DraftReport, Drawing, Evidence
+from engine.results import DraftReport, Drawing
 from engine.scheduler import Urgency
 from node.clock import Clock, as_datetime
 from node.config_outputs import OutputSettings
 from node.drafted import Counterfactual, Drafted, EarlierFilm, Film
 from node.errors import DraftRefused
+from node.headers import read_facts
 from node.made import Made
 from node.makers import make_objects
+from node.models import Models
 from node.outputs import HEATMAP, OutputIdentity
 from node.ports import Drafter, PriorSearch, Renderer, Revisions
 from node.records import (
@@ -32,6 +34,7 @@ from node.records import (
     StoredOutput,
 )
 from node.revisions import Revision, of_model
+from node.routing import SHADOW, Route, SendMap, by_kind, decide, facts_of
 from node.rules import InstanceFacts, choose_image
 from node.spool import Spool
 from node.studies import State
@@ -47,10 +50,18 @@ class StudyRefused(DraftRefused):
 
 @dataclass
 class _Journey:
-    """The steps of one draft as they end."""
+    """One draft on its way: whose it is, which model makes it, and its steps as they end."""
 
     clock: Clock
+    claim: Claim
+    route: Route
+    engine: Drafter
     stages: list[Stage] = field(default_factory=list)
+
+    @property
+    def wanted(self) -> Collection[str]:
+        """The kinds of output that a destination is to be sent."""
+        return by_kind(self.route.send).keys()
 
     def passed(self, name: str, detail: str = "") -> None:
         self.stages.append(Stage(name, self.clock.now(), detail))
@@ -61,38 +72,38 @@ class Pipeline:
 
     Parameters
     ----------
-    engine
-        The model.
+    models
+        Who drafts.
     renderer
         Decodes the pixels, apart from us.
     settings
         The `outputs:` section.
     priors
         Looks for an earlier film of the patient; None where no peer is to be asked.
-    wanted
-        The kinds of output that a destination is to be sent.
+    send
+        What goes where, if no rule of the settings says otherwise.
     revisions
         Knows what people made of earlier drafts; None where nobody can.
     """
 
     def __init__(
         self,
-        engine: Drafter,
+        models: Models,
         renderer: Renderer,
         settings: OutputSettings,
         spool: Spool,
         clock: Clock,
         priors: PriorSearch | None = None,
-        wanted: Collection[str] = (),
+        send: SendMap | None = None,
         revisions: Revisions | None = None,
     ) -> None:
-        self._engine = engine
+        self._models = models
         self._renderer = renderer
         self._settings = settings
         self._spool = spool
         self._clock = clock
         self._priors = priors
-        self._wanted = wanted
+        self._send = send or {}
         self._revisions = revisions
 
     def draft_study(self, claim: Claim, instances: tuple[StoredInstance, ...]) -> Finished:
@@ -101,31 +112,52 @@ class Pipeline:
         Raises
         ------
         StudyRefused
-            There is no film to draft from (SKIPPED), or none that can be read (FAILED).
+            There is no film to draft from, or a rule wants no draft (SKIPPED), or no film can be
+            read (FAILED).
         EngineError
             The model could not answer.
         StorageError
             The disk refused an object.
         """
-        journey = _Journey(self._clock)
+        images = read_facts(self._spool, instances)
+        journey = self._set_out(claim, images)
         revision = self._revisions and self._revisions.revision(claim.study_uid, claim.generation)
         if revision:
-            return self._revise(claim, instances, revision, journey)
-        film = self._choose(instances, journey)
-        earlier = self._look_for_prior(claim, film, journey)
-        draft = self._engine.report(film.image, urgency=_urgency(claim))
-        journey.passed("reported")
-        assessments = self._engine.assess(film.image, draft.text, self._bands())
+            return self._revise(instances, revision, journey)
+        if not journey.route.drafts:
+            raise StudyRefused(State.SKIPPED, f"rule {journey.route.rule} wants no draft")
+        film = self._choose(images, journey)
+        earlier = self._look_for_prior(film, journey)
+        engine = journey.engine
+        draft = engine.report(film.image, urgency=_urgency(claim))
+        journey.passed("reported", draft.provenance.bundle)
+        assessments = engine.assess(film.image, draft.text, self._bands())
         drafted = Drafted(
             film,
             draft,
-            self._identity(claim, film),
+            _identity(journey, film),
             assessments,
-            self._evidence(film),
-            *self._draw(claim, draft, assessments, journey),
+            engine.evidence(film.image) if HEATMAP in journey.wanted else {},
+            *self._draw(draft, assessments, journey),
             earlier,
         )
         return self._finish(drafted, journey)
+
+    def _set_out(self, claim: Claim, images: Sequence[InstanceFacts]) -> _Journey:
+        """Ask the rules of the site what is done with a study, and by which model."""
+        settings = self._settings
+        facts = facts_of(
+            images,
+            called_aet=claim.called_aet,
+            peer=claim.peer,
+            completed_at=as_datetime(claim.ready_at).astimezone(),
+        )
+        route = decide(settings.rules, facts, self._send, shadow=settings.shadow)
+        engine = self._models.of_study(claim.study_uid, route.bundle)
+        journey = _Journey(self._clock, claim, route, engine)
+        if route.rule:
+            journey.passed("rule", f"{route.rule} matched")
+        return journey
 
     def _bands(self) -> Bands:
         found = self._settings.findings
@@ -133,7 +165,6 @@ class Pipeline:
 
     def _revise(
         self,
-        claim: Claim,
         instances: tuple[StoredInstance, ...],
         revision: Revision,
         journey: _Journey,
@@ -144,12 +175,12 @@ class Pipeline:
             raise StudyRefused(State.FAILED, "the film of the draft has been removed")
         path = self._spool.path(source.path)
         try:
-            image = self._renderer.render(path, self._engine.transform)
+            image = self._renderer.render(path, journey.engine.transform)
         except PixelError as error:
             raise StudyRefused(State.FAILED, f"unreadable pixels: {error}") from error
         film = Film(dcmread(path, stop_before_pixels=True), image, revision.inspection)
         identity = of_model(
-            self._identity(claim, film), revision.draft.provenance, self._engine.device_uid
+            _identity(journey, film), revision.draft.provenance, journey.engine.device_uid
         )
         prior = revision.prior
         earlier = EarlierFilm(prior, self._header(prior)) if prior else None
@@ -158,18 +189,16 @@ class Pipeline:
     def _finish(self, drafted: Drafted, journey: _Journey) -> Finished:
         outputs = tuple(
             self._store(kind, made)
-            for kind, made in make_objects(drafted, self._settings, self._wanted)
+            for kind, made in make_objects(drafted, self._settings, journey.wanted)
         )
         journey.passed("built")
-        return Finished(outputs, drafted.content(), tuple(journey.stages))
-
-    def _evidence(self, film: Film) -> Mapping[str, Evidence]:
-        """Return what heat maps are drawn from, where a destination wants them."""
-        return self._engine.evidence(film.image) if HEATMAP in self._wanted else {}
+        made_so_far = (outputs, drafted.content(), tuple(journey.stages))
+        if journey.route.is_shadow:
+            return Finished(*made_so_far, withheld=SHADOW)
+        return Finished(*made_so_far, send=journey.route.send)
 
     def _draw(
         self,
-        claim: Claim,
         draft: DraftReport,
         assessments: Sequence[Assessment],
         journey: _Journey,
@@ -178,31 +207,31 @@ class Pipeline:
         settings = self._settings.synthetic
         if not settings.enabled:
             return None, None
-        seed = seed_of(claim)
-        drawing = self._engine.draw(draft.text, seed=seed)
+        seed = seed_of(journey.claim)
+        drawing = journey.engine.draw(draft.text, seed=seed)
         journey.passed("drawn")
         finding = _likeliest(assessments) if settings.counterfactual else ""
         if not finding:
             return drawing, None
-        missing = self._engine.draw(without(draft.text, finding), seed=seed)
+        missing = journey.engine.draw(without(draft.text, finding), seed=seed)
         journey.passed("drawn", "counterfactual")
         return drawing, Counterfactual(finding, missing)
 
-    def _choose(self, instances: tuple[StoredInstance, ...], journey: _Journey) -> Film:
+    def _choose(self, images: Sequence[InstanceFacts], journey: _Journey) -> Film:
         """Return the first film, in the order of the rules, that the guard accepts."""
-        choice = choose_image([self._facts(instance) for instance in instances])
+        choice = choose_image(images)
         if not choice.candidates:
             raise StudyRefused(State.SKIPPED, f"no frontal film: {choice.reason}")
         rejected: list[str] = []
         unreadable: list[str] = []
         for facts in choice.candidates:
             try:
-                image = self._renderer.render(facts.path, self._engine.transform)
+                image = self._renderer.render(facts.path, journey.engine.transform)
             except PixelError as error:
                 unreadable.append(str(error))
                 continue
             journey.passed("rendered")
-            inspection = self._engine.inspect(image)
+            inspection = journey.engine.inspect(image)
             journey.passed("inspected")
             if inspection.accepted:
                 ds = dcmread(facts.path, stop_before_pixels=True)
@@ -212,11 +241,11 @@ class Pipeline:
             raise StudyRefused(State.SKIPPED, f"no acceptable film: {_join(rejected)}")
         raise StudyRefused(State.FAILED, f"unreadable pixels: {_join(unreadable)}")
 
-    def _look_for_prior(self, claim: Claim, film: Film, journey: _Journey) -> EarlierFilm | None:
+    def _look_for_prior(self, film: Film, journey: _Journey) -> EarlierFilm | None:
         """Return the last film before this study, if a peer has one to give in time."""
         if self._priors is None:
             return None
-        answer = self._priors.look(claim, film.ds)
+        answer = self._priors.look(journey.claim, film.ds)
         for name in answer.asked:
             journey.passed("queried", name)
         journey.passed("prior", answer.detail)
@@ -233,45 +262,27 @@ class Pipeline:
         except (OSError, InvalidDicomError):
             return None
 
-    def _facts(self, instance: StoredInstance) -> InstanceFacts:
-        """Read the header facts by which films are chosen."""
-        path = self._spool.path(instance.path)
-        try:
-            ds = dcmread(path, stop_before_pixels=True)
-        except (OSError, InvalidDicomError) as error:
-            raise StudyRefused(State.FAILED, "a stored image cannot be read back") from error
-        return InstanceFacts(
-            sop_instance_uid=instance.sop_instance_uid,
-            sop_class_uid=instance.sop_class_uid,
-            series_instance_uid=instance.series_uid,
-            modality=str(ds.get("Modality", "")),
-            view_position=str(ds.get("ViewPosition", "")),
-            body_part=str(ds.get("BodyPartExamined", "")),
-            image_type=tuple(map(str, ds.get("ImageType") or ())),
-            rows=int(ds.get("Rows") or 0),
-            columns=int(ds.get("Columns") or 0),
-            path=path,
-        )
-
-    def _identity(self, claim: Claim, film: Film) -> OutputIdentity:
-        """Return what the objects of this generation are called, the same on every retry."""
-        return OutputIdentity(
-            study_instance_uid=claim.study_uid,
-            generation=claim.generation,
-            bundle_digest=self._engine.digest,
-            device_uid=self._engine.device_uid,
-            algorithm_name=self._engine.name,
-            algorithm_version=self._engine.version,
-            created_at=as_datetime(claim.ready_at).astimezone(),
-            institution=str(film.ds.get("InstitutionName") or ""),
-            station_name=str(film.ds.get("StationName") or ""),
-            previous_bundle_digest=claim.predecessor_digest or "",
-            has_predecessor=claim.predecessor_digest is not None,
-        )
-
     def _store(self, kind: str, made: Made) -> StoredOutput:
         path, sha256 = self._spool.store_output(made)
         return StoredOutput(made.uid, made.sop_class_uid, kind, path, sha256)
+
+
+def _identity(journey: _Journey, film: Film) -> OutputIdentity:
+    """Return what the objects of this generation are called, the same on every retry."""
+    claim, engine = journey.claim, journey.engine
+    return OutputIdentity(
+        study_instance_uid=claim.study_uid,
+        generation=claim.generation,
+        bundle_digest=engine.digest,
+        device_uid=engine.device_uid,
+        algorithm_name=engine.name,
+        algorithm_version=engine.version,
+        created_at=as_datetime(claim.ready_at).astimezone(),
+        institution=str(film.ds.get("InstitutionName") or ""),
+        station_name=str(film.ds.get("StationName") or ""),
+        previous_bundle_digest=claim.predecessor_digest or "",
+        has_predecessor=claim.predecessor_digest is not None,
+    )
 
 
 def seed_of(claim: Claim) -> int:

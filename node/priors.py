@@ -18,7 +18,7 @@ from pydicom.dataset import Dataset
 from sqlalchemy.engine import Engine
 
 from node.config import NodeSettings, PeerSettings
-from node.config_outputs import WEB
+from node.config_kinds import WEB
 from node.errors import PeerError, StorageError
 from node.file_meta import file_meta
 from node.logs import get_logger, say

@@ -45,6 +45,7 @@ class Receiver:
         command: Command,
         pieces: Iterator[memoryview],
         peer: str,
+        called_aet: str,
         on_study: Callable[[str], None],
     ) -> tuple[int, str]:
         """Take one instance in; return its C-STORE status and a comment.
@@ -54,6 +55,8 @@ class Receiver:
         pieces
             The encoded data set; each piece good until the next. It is not read to its end
             where the instance is refused before.
+        peer, called_aet
+            Who sends it, and the title of ours that it is sent to.
         on_study
             Told the Study Instance UID before the instance is recorded, so that the study is
             known to be carried before it can be closed.
@@ -69,14 +72,18 @@ class Receiver:
         check_command(command)
         unfinished = self._spool.begin_image()
         try:
-            arrival = self._stream(command, pieces, unfinished, peer)
+            arrival = self._stream(command, pieces, unfinished, (peer, called_aet))
             on_study(arrival.study_uid)
             return self._record(arrival)
         finally:
             unfinished.drop()
 
     def _stream(
-        self, command: Command, pieces: Iterator[memoryview], unfinished: Unfinished, peer: str
+        self,
+        command: Command,
+        pieces: Iterator[memoryview],
+        unfinished: Unfinished,
+        way: tuple[str, str],
     ) -> Arrival:
         """Write, hash and walk in one pass, in the memory of one piece; then keep the file."""
         syntax_uid = command.transfer_syntax_uid
@@ -100,7 +107,8 @@ class Receiver:
             content_digest=content_digest,
             num_bytes=num_bytes,
             path=self._spool.keep_image(unfinished, command.sop_instance_uid, content_digest),
-            peer=peer,
+            peer=way[0],
+            called_aet=way[1],
         )
 
     def _record(self, arrival: Arrival) -> tuple[int, str]:

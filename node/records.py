@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -22,6 +23,8 @@ class Arrival:
     num_bytes: int
     path: str
     peer: str
+    called_aet: str = ""
+    """The title of ours that it was sent to; empty where that is none of ours."""
 
 
 class Recorded(StrEnum):
@@ -54,6 +57,8 @@ class Claim:
     owner: str
     predecessor_digest: str | None = None
     """Bundle that made the report of the generation before; None where there is none."""
+    peer: str = ""
+    called_aet: str = ""
     is_stat: bool = False
     """Somebody waits for it: it goes before every other."""
 
@@ -124,6 +129,10 @@ class Finished:
     outputs: tuple[StoredOutput, ...]
     content: dict[str, Any]
     stages: tuple[Stage, ...]
+    send: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """For each destination, the kinds of output that go there."""
+    withheld: str = ""
+    """Why nothing is sent, where that is meant."""
 
 
 class DeliveryStatus(StrEnum):

@@ -35,6 +35,8 @@ class InstanceFacts:
     rows: int
     columns: int
     path: Path
+    institution: str = ""
+    station: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def choose_image(candidates: Sequence[InstanceFacts]) -> ImageChoice:
     A film that is labelled lateral is tried last, not left out: the label is wrong often enough,
     and the guard looks at the picture. PA comes before AP before no label.
     """
-    judged = [(facts, _unusable(facts)) for facts in candidates]
+    judged = [(facts, unusable(facts)) for facts in candidates]
     usable = [facts for facts, reason in judged if reason is None]
     rejected = tuple((facts, reason) for facts, reason in judged if reason is not None)
     return ImageChoice(tuple(sorted(usable, key=_preference)), rejected)
@@ -94,7 +96,7 @@ def view_rank(view_position: str) -> int:
     return _VIEW_ORDER.get(view_position.strip().upper(), LABELLED_OTHERWISE)
 
 
-def _unusable(facts: InstanceFacts) -> str | None:
+def unusable(facts: InstanceFacts) -> str | None:
     """Return why no draft can be made from an instance, going by its header."""
     if facts.modality not in FILM_MODALITIES:
         return f"modality {_shown(facts.modality)} is not CR or DX"

@@ -1,19 +1,29 @@
-"""A node that runs until the system asks it to end."""
+"""A node that runs until the system asks it to end, and follows its configuration file."""
 
 from __future__ import annotations
 
 import queue
 import signal
+import time
 from contextlib import suppress
 from types import FrameType
 
 from node.app import Node
+from node.reloading import Reloader, Source
 
 _SIGNAL_LOOK_S = 1.0
+_FILE_LOOK_S = 2.0
 
 
-def run_until_signalled(node: Node) -> None:
-    """Run a node until SIGTERM or SIGINT; SIGHUP makes it read its certificates again."""
+def run_until_signalled(node: Node, source: Source | None = None) -> None:
+    """Run a node until SIGTERM or SIGINT.
+
+    Parameters
+    ----------
+    source
+        Where its settings come from: SIGHUP reads them again, and its certificates; a file is also
+        watched. None where they are nobody's file: SIGHUP reads the certificates alone.
+    """
     signals: queue.SimpleQueue[int] = queue.SimpleQueue()
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
@@ -21,12 +31,21 @@ def run_until_signalled(node: Node) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, on_signal)
+    reloader = None if source is None else Reloader(node, source)
     node.warm_up()
     node.start()
+    looked_at = time.monotonic()
     while (came := _next_signal(signals)) in (None, signal.SIGHUP):
+        if reloader is None:
+            if came is not None:
+                node.reload()
+            continue
         if came is not None:
-            node.reload()
-    node.stop()
+            reloader.reload()
+        elif time.monotonic() - looked_at >= _FILE_LOOK_S:
+            looked_at = time.monotonic()
+            reloader.look()
+    (node if reloader is None else reloader.node).stop()
 
 
 def _next_signal(signals: queue.SimpleQueue[int]) -> int | None:

@@ -17,6 +17,7 @@ from node.config import NodeSettings
 from node.errors import HandshakeRefused
 from node.handshakes import accept
 from node.journal import Journal
+from node.listeners import Listeners
 from node.logs import get_logger, say
 from node.negotiation import offers_of
 from node.peers import PeerBook
@@ -80,15 +81,20 @@ class Scp:
             self._converse,
         )
 
-    def start(self) -> None:
+    def start(self, listeners: Listeners) -> None:
         """Listen, in a thread.
+
+        Parameters
+        ----------
+        listeners
+            Gives the socket.
 
         Raises
         ------
         OSError
             The address cannot be bound.
         """
-        self._server.start()
+        self._server.start(listeners)
         say(
             _LOG,
             "scp.listening",
@@ -97,6 +103,10 @@ class Scp:
             port=self._settings.port,
             tls=self._settings.tls.enabled,
         )
+
+    def retire(self) -> None:
+        """Let nobody else in; associations that are open go on, under the rules of then."""
+        self._server.retire()
 
     def stop(self) -> None:
         """Stop listening and end what is still open; what was not acknowledged is sent again."""

@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 
+from node.listeners import Listeners
 from node.logs import get_logger, say
 from node.peers import plain_address
 from node.transport import close
@@ -87,9 +88,10 @@ class Server:
         self._talking: dict[Connection, threading.Thread] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
+        self._retiring, self._has_retired = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._listen, name="listener", daemon=True)
 
-    def start(self) -> None:
+    def start(self, listeners: Listeners) -> None:
         """Listen, in a thread.
 
         Raises
@@ -98,11 +100,16 @@ class Server:
             The address cannot be bound.
         """
         _raise_descriptors(self._room.in_all + _DESCRIPTORS_ASIDE)
-        family = socket.AF_INET6 if ":" in self._place[0] else socket.AF_INET
-        listener = socket.create_server(self._place, family=family, backlog=_BACKLOG)
+        listener = listeners.open(self._place, _BACKLOG)
         listener.setblocking(False)
         self._selector.register(listener, selectors.EVENT_READ)
         self._thread.start()
+
+    def retire(self) -> None:
+        """Let nobody else in; those who are here stay."""
+        self._retiring.set()
+        if self._thread.is_alive():
+            self._has_retired.wait(_STOP_TIMEOUT_S)
 
     def stop(self) -> None:
         """Stop listening and end what is still open; what was not acknowledged is sent again."""
@@ -131,9 +138,19 @@ class Server:
                     self._leave_lobby(ready.data)
                     self._talk(ready.data)
             self._show_out_the_silent()
+            if self._retiring.is_set() and not self._has_retired.is_set():
+                self._close_listener()
         for ready in list(self._selector.get_map().values()):
             close(cast(socket.socket, ready.fileobj))
         self._lobby.clear()
+
+    def _close_listener(self) -> None:
+        """Close our copy of the socket; whoever has another goes on with those who wait."""
+        for ready in list(self._selector.get_map().values()):
+            if ready.data is None:
+                self._selector.unregister(ready.fileobj)
+                cast(socket.socket, ready.fileobj).close()
+        self._has_retired.set()
 
     def _accept(self, listener: socket.socket) -> None:
         """Let a caller into the lobby; one that is gone already, or too many, is no fault."""

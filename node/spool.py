@@ -5,6 +5,7 @@ Names are hashes, never UIDs: nothing that a peer sends becomes part of a path.
 
 from __future__ import annotations
 
+import copy
 import fcntl
 import hashlib
 import os
@@ -56,6 +57,12 @@ class Spool:
         self._shelving = threading.Lock()
         self._lock: BinaryIO | None = None
         self._incoming_lock: BinaryIO | None = None
+
+    def under(self, settings: StorageSettings) -> Spool:
+        """Return the same spool with another watermark; the lock stays with this one."""
+        twin = copy.copy(self)
+        twin._settings = settings
+        return twin
 
     def prepare(self) -> None:
         """Make the folders.

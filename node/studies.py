@@ -92,6 +92,8 @@ class Receiving:
     num_patients: int = 1
     previous_ready_at: float | None = None
     evidence: Evidence = Evidence()
+    peer: str = ""
+    called_aet: str = ""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 from engine.errors import CxrError
@@ -18,7 +18,8 @@ from node.logs import brief, get_logger, say
 from node.pipeline import Pipeline, StudyRefused
 from node.records import Claim
 from node.redact import key
-from node.studies import State, close_quiet_studies
+from node.routing import by_kind
+from node.studies import Closing, Receiving, State, close_quiet_studies
 
 _LOG = get_logger("worker")
 _DISK_WAIT_S = 30.0
@@ -33,6 +34,8 @@ class Closer:
         What peers say of studies.
     open_study_uids
         Tells the studies that an open association carries.
+    is_stat
+        Tells whether a complete study goes first.
     """
 
     def __init__(
@@ -42,12 +45,14 @@ class Closer:
         rule: StudySettings,
         clock: Clock,
         open_study_uids: Callable[[], frozenset[str]],
+        is_stat: Callable[[Receiving, float], bool],
     ) -> None:
         self._ledger = ledger
         self._announcements = announcements
         self._rule = rule
         self._clock = clock
         self._open_study_uids = open_study_uids
+        self._is_stat = is_stat
 
     def step(self) -> bool:
         """Close every study that is complete; tell whether one was."""
@@ -63,7 +68,7 @@ class Closer:
             open_study_uids=self._open_study_uids(),
             rule=self._rule,
         )
-        closed = [closing for closing in closings if self._ledger.close(closing, now)]
+        closed = [closing for closing in closings if self._close(closing, now)]
         for closing in closed:
             say(
                 _LOG,
@@ -75,6 +80,10 @@ class Closer:
             )
         return bool(closed)
 
+    def _close(self, closing: Closing, now: float) -> bool:
+        stat = closing.state is State.READY and self._is_stat(closing.study, now)
+        return self._ledger.close(closing, now, stat=stat)
+
 
 class Worker:
     """Claims studies and drafts them, one at a time.
@@ -85,8 +94,6 @@ class Worker:
         Owner of the leases that it takes.
     leases
         Keep its claims alive.
-    destinations
-        For each kind of output, the peers that get it.
     """
 
     def __init__(
@@ -98,7 +105,6 @@ class Worker:
         clock: Clock,
         work: WorkSettings,
         outbox: OutboxSettings,
-        destinations: Mapping[str, Sequence[str]],
     ) -> None:
         self._name = name
         self._ledger = ledger
@@ -107,7 +113,6 @@ class Worker:
         self._clock = clock
         self._work = work
         self._give_up_after_s = outbox.give_up_after_h * 3600
-        self._destinations = destinations
 
     def step(self) -> bool:
         """Draft the study that has waited longest; tell whether there was one."""
@@ -138,7 +143,7 @@ class Worker:
         kept = self._ledger.finish(
             claim,
             finished,
-            self._destinations,
+            by_kind(finished.send),
             self._clock.now(),
             give_up_after_s=self._give_up_after_s,
         )

@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-import socket
 import ssl
+import sys
 import threading
 from collections.abc import Callable
 from functools import partial
 
 import uvicorn
-from sqlalchemy.engine import Engine
 
-from node.clock import Clock
 from node.config import NodeSettings
 from node.confined import ConfinedRenderer
 from node.errors import NodeError
 from node.journal import Journal
 from node.keys import read_password
 from node.logs import get_logger, say
+from node.premises import Premises
 from node.questions import Questions
 from node.reviews import Reviews
 from node.spool import Spool
 from node.tls import strict_context
-from node.web.admission import Admission
 from node.web.app import make_app
 from node.web.connections import hurried_protocol
 from node.web.pages import Pages
 from node.web.parts import Parts
-from node.web.security import Doorkeeper, Sessions, Tokens
 from node.web.shelf import Shelf
 from node.web.visits import Visits
+from node.web.ways_in import WaysIn
 
 _LOG = get_logger("web")
 _MAX_SIDE = 1024
@@ -46,10 +44,10 @@ class WebPortTaken(NodeError):
 
 
 def open_web(
-    settings: NodeSettings, engine: Engine, spool: Spool, clock: Clock, kick: Callable[[], None]
+    settings: NodeSettings, premises: Premises, spool: Spool, kick: Callable[[], None]
 ) -> WebServer | None:
     """Return the web server of a node, None where it is switched off."""
-    return WebServer(settings, engine, spool, clock, kick) if settings.web.enabled else None
+    return WebServer(settings, premises, spool, kick) if settings.web.enabled else None
 
 
 class WebServer:
@@ -59,6 +57,8 @@ class WebServer:
     ----------
     settings
         The `node:` section; its `web` is enabled.
+    premises
+        Ledger, clock, listening sockets and sessions.
     kick
         Makes the node look for work now.
 
@@ -71,18 +71,18 @@ class WebServer:
     def __init__(
         self,
         settings: NodeSettings,
-        engine: Engine,
+        premises: Premises,
         spool: Spool,
-        clock: Clock,
         kick: Callable[[], None],
     ) -> None:
-        web = settings.web
-        assert web.token_file is not None
+        web, engine, clock = settings.web, premises.database, premises.clock
         self._settings = settings
         # a process apart from those that draft: a page never holds a draft up
         self._renderer = ConfinedRenderer(settings.work.model_copy(update={"num_workers": 1}))
-        visits, sessions = Visits(engine, clock), Sessions(clock, web.session_s)
-        doorkeeper = Doorkeeper(clock, max_failures=web.max_failures, lockout_s=web.lockout_s)
+        self._listeners = premises.listeners
+        visits, sessions = Visits(engine, clock), premises.sessions(web)
+        pages = Pages()
+        self._ways_in = WaysIn(web, engine, clock, sessions, visits, pages)
         parts = Parts(
             Shelf(engine, Journal(engine), spool),
             Questions(engine),
@@ -91,10 +91,9 @@ class WebServer:
             clock,
             partial(self._renderer.display, max_side=_MAX_SIDE),
             kick,
-            Pages(),
+            pages,
         )
-        admission = Admission(Tokens(web.token_file), doorkeeper, visits)
-        app = make_app(parts, admission, sessions, secure=web.tls)
+        app = make_app(parts, self._ways_in)
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,
@@ -132,8 +131,7 @@ class WebServer:
         """
         web = self._settings.web
         try:
-            family = socket.AF_INET6 if ":" in web.bind else socket.AF_INET
-            listener = socket.create_server((web.bind, web.port), family=family, backlog=_BACKLOG)
+            listener = self._listeners.open((web.bind, web.port), _BACKLOG)
         except OSError as error:
             raise WebPortTaken(
                 f"cannot listen on {web.bind}:{web.port}: {error.strerror}"
@@ -143,6 +141,20 @@ class WebServer:
         )
         self._thread.start()
         say(_LOG, "web.started", address=web.bind, port=web.port, tls=web.tls)
+        if (
+            web.token_file is None
+            and web.oidc.issuer is None
+            and self._ways_in.first_admin.is_wanted
+        ):
+            self._tell_the_first()
+
+    def _tell_the_first(self) -> None:
+        """Print how the first administrator is made: once, and never into the log."""
+        web = self._settings.web
+        scheme = "https" if web.tls else "http"
+        address = web.public_url or f"{scheme}://{web.bind}:{web.port}"
+        sys.stdout.write(self._ways_in.first_admin.notice(address) + "\n")
+        sys.stdout.flush()
 
     def stop(self) -> None:
         """Let requests under way end, then close."""

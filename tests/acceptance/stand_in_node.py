@@ -15,6 +15,7 @@ from engine.scheduler import Urgency
 from node import logs
 from node.app import Node
 from node.config_file import load_settings
+from node.reloading import Source
 from node.running import run_until_signalled
 from tests.fakes import FakeEngine
 
@@ -30,7 +31,8 @@ class SlowEngine(FakeEngine):
 
 
 if __name__ == "__main__":
-    settings = load_settings(Path(sys.argv[-1]), os.environ)
+    config = Path(sys.argv[-1])
+    settings = load_settings(config, os.environ)
     logs.set_up(settings.node.log_level)
     logs.guard_crashes()
-    run_until_signalled(Node(settings, SlowEngine()))
+    run_until_signalled(Node(settings, SlowEngine()), Source(config, os.environ))

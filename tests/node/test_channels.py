@@ -17,7 +17,7 @@ from node.app import Node
 from node.checks import run_checks
 from node.config import Settings
 from node.config_file import load_settings
-from node.config_outputs import OutputKind
+from node.config_kinds import OutputKind
 from node.errors import ConfigInvalid
 from tests.films import phantom, uid
 from tests.node.conftest import Pacs, send, settings_for, study_state, wait_for, wait_for_state
@@ -171,10 +171,10 @@ def test_the_audit_trail_knows_whose_message_it_was(
 def test_check_tries_every_channel(receivers: Receivers, pacs: Pacs, tmp_path: Path) -> None:
     settings = receivers.settings(tmp_path / "r", pacs)
     names = {"outputs.stow", "outputs.hl7", "outputs.fhir"}
-    good = {one.name: one for one in run_checks(settings, lambda: "none") if one.name in names}
+    good = {one.name: one for one in run_checks(settings, lambda _: "none") if one.name in names}
     assert {name for name, one in good.items() if one.is_good} == names
     receivers.stop()
-    bad = {one.name: one for one in run_checks(settings, lambda: "none") if one.name in names}
+    bad = {one.name: one for one in run_checks(settings, lambda _: "none") if one.name in names}
     assert {name for name, one in bad.items() if not one.is_good and one.hint} == names
     receivers.start()
 

@@ -22,6 +22,7 @@ from node.demo import PROMPT
 from node.errors import InferenceFault
 from node.inference import InferenceChild
 from node.made import Made
+from node.models import Models
 from node.phantom import film_from_drawing
 from node.pipeline import Pipeline
 from node.ports import Drafter
@@ -66,7 +67,9 @@ def _objects(engine: Drafter, film: Dataset, root: Path, study_uid: str = "") ->
     path, _ = spool.store_output(Made.of(film))
     outputs = OutputSettings(synthetic=SyntheticSettings(enabled=True))
     clock = ManualClock()
-    pipeline = Pipeline(engine, PlainRenderer(), outputs, spool, clock, None, _KINDS)
+    pipeline = Pipeline(
+        Models(engine), PlainRenderer(), outputs, spool, clock, None, {"pacs": _KINDS}
+    )
     stored = StoredInstance(film.SOPInstanceUID, film.SOPClassUID, film.SeriesInstanceUID, path)
     claim = Claim(study_uid or film.StudyInstanceUID, 1, "key", clock.now(), 1, "worker")
     finished = pipeline.draft_study(claim, (stored,))

@@ -184,11 +184,12 @@ def test_a_retried_draft_has_the_same_bytes(start_node: Start, tmp_path: Path, p
 
 def _draft_again(node: Node, study_uid: str, ready_at: float) -> None:
     """Draft a generation once more, as after a kill before its transaction."""
+    from node.models import Models
     from node.pipeline import Pipeline
     from node.records import Claim
 
     pipeline = Pipeline(
-        FakeEngine(), PlainRenderer(), node.settings.outputs, node._spool, node._clock
+        Models(FakeEngine()), PlainRenderer(), node.settings.outputs, node._spool, node._clock
     )
     claim = Claim(study_uid, 1, "key", ready_at, 2, "someone else")
     pipeline.draft_study(claim, node._ledger.instances(study_uid, 1))

@@ -15,6 +15,7 @@ from node.app import Node
 from node.database import open_ledger
 from node.drafted_text import parts_of
 from node.feedback import Feedback
+from node.models import Models
 from node.pipeline import Pipeline
 from node.questions import Questions
 from node.records import Claim
@@ -93,7 +94,7 @@ def test_a_retried_revision_has_the_same_bytes(drafted: tuple[Node, Dataset]) ->
     reviews = Reviews(node._database)
     outputs, clock = node.settings.outputs, node._clock
     pipeline = Pipeline(
-        FakeEngine(), PlainRenderer(), outputs, node._spool, clock, revisions=reviews
+        Models(FakeEngine()), PlainRenderer(), outputs, node._spool, clock, revisions=reviews
     )
     claim = Claim(ds.StudyInstanceUID, 2, "key", ready_at, 2, "another", FakeEngine.digest)
     pipeline.draft_study(claim, node._ledger.instances(ds.StudyInstanceUID, 2))

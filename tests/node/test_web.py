@@ -163,7 +163,7 @@ def test_wrong_tokens_lock_an_address_out(start_node: Start, tmp_path: Path, pac
     locked = client.log_in()
     assert locked.status == 429
     assert int(locked.headers["retry-after"]) <= 1
-    assert "too many wrong tokens" in locked.text
+    assert "too many wrong tries" in locked.text
     assert client.call("GET", "/").status == 429
     assert inside.get("/").status == 200
     wait_for(lambda: client.log_in().status == 303)
@@ -337,12 +337,12 @@ def test_a_node_without_the_page_listens_on_no_port_for_it(start_node: Start) ->
 
 def test_check_tries_the_tokens_and_the_port(tmp_path: Path, pacs: Pacs) -> None:
     settings = web_settings(tmp_path, pacs.port)
-    checks = {check.name: check for check in run_checks(settings, lambda: "a bundle")}
+    checks = {check.name: check for check in run_checks(settings, lambda _: "a bundle")}
     assert checks["web tokens"].is_good
     assert checks["web port"].is_good
     (tmp_path / "tokens").write_text("anna short")
     with closing(socket.create_server(("127.0.0.1", settings.node.web.port))):
-        checks = {check.name: check for check in run_checks(settings, lambda: "a bundle")}
+        checks = {check.name: check for check in run_checks(settings, lambda _: "a bundle")}
     assert not checks["web tokens"].is_good
     assert "24 characters" in checks["web tokens"].hint
     assert not checks["web port"].is_good

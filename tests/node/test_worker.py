@@ -15,6 +15,7 @@ from node.journal import Journal
 from node.leases import Leases
 from node.ledger import Ledger
 from node.made import Made
+from node.models import Models
 from node.pipeline import Pipeline
 from node.records import Arrival
 from node.spool import Spool
@@ -23,6 +24,10 @@ from tests.fakes import FakeEngine, ManualClock, PlainRenderer
 from tests.films import phantom
 
 DS = phantom("worker")
+
+
+def _never(*_: object) -> bool:
+    return False
 
 
 class _Bench:
@@ -34,12 +39,14 @@ class _Bench:
         self.spool.prepare()
         database = open_ledger(sqlite_url(self.spool.root / "ledger.sqlite"))
         self.ledger, self.journal = Ledger(database), Journal(database)
-        pipeline = Pipeline(FakeEngine(), PlainRenderer(), OutputSettings(), self.spool, self.clock)
+        pipeline = Pipeline(
+            Models(FakeEngine()), PlainRenderer(), OutputSettings(), self.spool, self.clock
+        )
         work, outbox = WorkSettings(lease_s=60, max_attempts=2), OutboxSettings()
         self.leases = Leases(work, self.ledger, self.clock)
         news = Announcements(database, self.clock, lambda: None)
-        self.closer = Closer(self.ledger, news, StudySettings(), self.clock, frozenset)
-        self.worker = Worker("w", self.ledger, pipeline, self.leases, self.clock, work, outbox, {})
+        self.closer = Closer(self.ledger, news, StudySettings(), self.clock, frozenset, _never)
+        self.worker = Worker("w", self.ledger, pipeline, self.leases, self.clock, work, outbox)
         self.path = self._receive()
 
     def _receive(self) -> Path:
