@@ -29,6 +29,8 @@ class Provenance:
     backend: str
     seed: int | None
     milliseconds: float
+    num_tokens: int = 0
+    """Tokens that the model wrote; 0 in records of earlier versions."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the record as JSON-ready values."""

@@ -20,8 +20,11 @@ from pydantic import (
 )
 
 from engine.config import EngineSettings
+from node.config_alerts import AlertSettings
+from node.config_metrics import MetricsSettings
 from node.config_outputs import RESERVED, HttpSettings, OutputKind, OutputSettings
 from node.config_section import Port, Seconds, Section
+from node.config_tracing import TracingSettings
 from node.config_web import WebSettings
 
 _PEER_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
@@ -206,6 +209,7 @@ class NodeSettings(Section):
     dimse_timeout_s: Seconds = 30.0
     idle_timeout_s: Seconds = 60.0
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["console", "json"] = "console"
     storage: StorageSettings = StorageSettings()
     ledger: LedgerSettings = LedgerSettings()
     intake: IntakeSettings = IntakeSettings()
@@ -215,6 +219,9 @@ class NodeSettings(Section):
     tls: TlsSettings = TlsSettings()
     audit: AuditSettings = AuditSettings()
     web: WebSettings = WebSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    alerts: AlertSettings = AlertSettings()
+    tracing: TracingSettings = TracingSettings()
 
     @model_validator(mode="after")
     def _web_has_its_certificate(self) -> NodeSettings:

@@ -16,6 +16,7 @@ from node.config_outputs import OutboxSettings
 from node.errors import PeerError
 from node.fallback import Fallback
 from node.logs import get_logger, say
+from node.meters import DELIVERY_ATTEMPTS, NO_METERS, Meters
 from node.outbox import Outbox, backoff_s
 from node.records import Delivery, DeliveryStatus, Verdict
 from node.redact import key
@@ -53,6 +54,8 @@ class Deliverer:
         The ways to the destinations, by name.
     rule
         Back-off and deadline.
+    meters
+        Count what comes of attempts.
     """
 
     def __init__(
@@ -63,8 +66,10 @@ class Deliverer:
         fallback: Fallback,
         spool: Spool,
         clock: Clock,
+        meters: Meters = NO_METERS,
     ) -> None:
         self._carriers = carriers
+        self._meters = meters
         self._rule = rule
         self._outbox = outbox
         self._fallback = fallback
@@ -138,6 +143,7 @@ class Deliverer:
         now = self._clock.now()
         self._outbox.begin(item, now)
         self._outbox.settle(item, verdict, now)
+        self._meters.count(DELIVERY_ATTEMPTS, item.destination, verdict.status)
         sent = verdict.status is DeliveryStatus.SENT
         say(
             _LOG,

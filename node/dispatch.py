@@ -39,6 +39,9 @@ class Dispatch(Protocol):
     def kick(self) -> None:
         """Look at the ledger now."""
 
+    def dead(self) -> tuple[str, ...]:
+        """Return the names of the threads that should run and do not."""
+
     def stop(self, timeout_s: float) -> bool:
         """Finish the steps under way; tell whether all ended in time."""
 
@@ -142,6 +145,10 @@ class LocalDispatch:
         """Wake every thread."""
         for loop in self._loops:
             loop.wake.set()
+
+    def dead(self) -> tuple[str, ...]:
+        """Return the names of the threads that should run and do not."""
+        return tuple(loop.name for loop in self._loops if not loop.is_alive())
 
     def _replace_hanging(self) -> bool:
         """Put another thread in the place of each that hangs, so many times and no more."""

@@ -23,6 +23,7 @@ from node.inference_turns import Turns
 from node.inference_verdict import LostWithOthers
 from node.inference_wire import Message
 from node.logs import get_logger, say
+from node.meters import NO_METERS, Meters
 
 _LOG = get_logger("inference")
 _Result = TypeVar("_Result")
@@ -43,12 +44,18 @@ class InferenceChild:
         The `node.work` section: how long a draft may take, and how much memory.
     module
         What runs in the process.
+    meters
+        Count the starts of the process.
     """
 
     def __init__(
-        self, engine: EngineSettings, work: WorkSettings, module: str = "node.inference_child"
+        self,
+        engine: EngineSettings,
+        work: WorkSettings,
+        module: str = "node.inference_child",
+        meters: Meters = NO_METERS,
     ) -> None:
-        self._process = ModelProcess(engine, work, module, _hello)
+        self._process = ModelProcess(engine, work, module, _hello, meters)
         self._timeout_s = work.draft_timeout_s
         self._turns = Turns(MAX_CALLS)
         self._opening = threading.Lock()
@@ -210,12 +217,14 @@ def _hello(message: Message) -> Mapping[str, Any]:
 
 
 @contextmanager
-def inference(settings: Settings) -> Iterator[InferenceChild | None]:
+def inference(
+    settings: Settings, meters: Meters = NO_METERS
+) -> Iterator[InferenceChild | None]:
     """Run the model beside the block, if this node drafts; it loads while the block goes on."""
     if "draft" not in settings.node.roles:
         yield None
         return
-    child = InferenceChild(settings.engine, settings.node.work)
+    child = InferenceChild(settings.engine, settings.node.work, meters=meters)
     child.start()
     try:
         yield child
