@@ -42,6 +42,15 @@ class CacheShape:
 
 
 @dataclass(frozen=True)
+class DrawingSettings:
+    """How films are drawn: what is sampled from, and how far a drawing is guided to its text."""
+
+    temperature: float = 0.7
+    top_p: float = 0.8
+    guidance: float = 1.0
+
+
+@dataclass(frozen=True)
 class Bundle:
     """A checked bundle: where its files are and what its manifest says."""
 
@@ -66,6 +75,13 @@ class Bundle:
     def prompt_version(self) -> str:
         """The prompt style that the model was trained with."""
         return str(self.manifest["prompt_version"])
+
+    @property
+    def drawing(self) -> DrawingSettings:
+        """How the bundle's films are drawn."""
+        stated: dict[str, Any] = self.manifest.get("drawing", {})
+        names = DrawingSettings.__dataclass_fields__.keys() & stated.keys()
+        return DrawingSettings(**{name: float(stated[name]) for name in names})
 
     def has(self, role: str) -> bool:
         """Tell whether a file plays a role that not every bundle has."""

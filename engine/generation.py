@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 
-from engine.backends.base import Backend, Feed, Logits, Slot
+from engine.backends.base import Feed, Logits, Slot
 from engine.sampling import GREEDY, Sampling, finite, pick
 from engine.vocabulary import CODES_PER_IMAGE, Vocabulary
 
@@ -37,12 +37,20 @@ def no_guess(written: Sequence[int]) -> Sequence[int]:
     return ()
 
 
-def alone(backend: Backend, turns: Turns[Result]) -> Result:
+class Steps(Protocol):
+    """Whatever answers feeds: a backend, or a model that stands in for one."""
+
+    def forward(self, feeds: Sequence[Feed]) -> list[Logits]:
+        """Append tokens to sequences; return their logits."""
+        ...
+
+
+def alone(steps: Steps, turns: Turns[Result]) -> Result:
     """Run one coroutine to its end."""
     try:
         feeds = next(turns)
         while True:
-            feeds = turns.send(backend.forward(feeds))
+            feeds = turns.send(steps.forward(feeds))
     except StopIteration as end:
         result: Result = end.value
         return result

@@ -202,17 +202,17 @@ class Engine:
     ) -> Drawing:
         """Draw a synthetic film for a report; the same seed draws the same film."""
         started = time.perf_counter()
-        settings = self.drawing_settings()
-        texts = (text, "") if settings["guidance"] > 0 else (text,)
+        settings = self.bundle.drawing
+        texts = (text, "") if settings.guidance > 0 else (text,)
         prompts = [self.prompts.drawing(DRAW_INSTRUCTIONS[0], each) for each in texts]
         with ExitStack() as stack:
             lent = [(stack.enter_context(self.slots.lend(ids)), ids) for ids in prompts]
             turns = draw_codes(
                 lent,
                 self.bundle.vocabulary,
-                sampling=Sampling(settings["temperature"], settings["top_p"]),
+                sampling=Sampling(settings.temperature, settings.top_p),
                 seed=seed,
-                guidance=settings["guidance"],
+                guidance=settings.guidance,
                 advance=advance,
             )
             codes = self.scheduler.run(turns, urgency)
@@ -246,12 +246,6 @@ class Engine:
                 advance=advance,
             )
             return self.scheduler.run(turns, urgency)
-
-    def drawing_settings(self) -> dict[str, float]:
-        """Return the bundle's sampling settings for drawings."""
-        stated: dict[str, Any] = self.bundle.manifest.get("drawing", {})
-        defaults = {"temperature": 0.7, "top_p": 0.8, "guidance": 1.0}
-        return {key: float(stated.get(key, value)) for key, value in defaults.items()}
 
     def provenance(self, started: float, seed: int | None, num_tokens: int) -> Provenance:
         """Return the record of an answer of so many tokens that began at ``started``."""

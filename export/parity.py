@@ -24,11 +24,14 @@ from engine.nets.classifier import film_tensor
 from engine.nets.load import LanguageModel, load_language_model, load_tokenizer
 from engine.nets.vqgan import Vqgan
 from engine.prompts import REPORT_INSTRUCTIONS
+from export.drawn import both_drawings
 
 MAX_KL = 0.02
 MIN_TOP1 = 0.92
 MIN_CODES_EQUAL = 0.995
 MAX_NEW_TOKENS = 96
+MAX_DRAWINGS = 4
+"""Drawings take the float32 model seconds each."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,9 @@ class Parity:
     ``codes_equal``: share of equal codes. ``kl``: mean Kullback-Leibler divergence [nats] of
     next-token distributions. ``top1``: share of equal most-probable tokens. ``reports_equal``:
     share of greedy reports that are equal to the letter; ``report_tokens_equal``: share of tokens
-    before the first difference.
+    before the first difference. ``drawings_equal`` and ``drawing_codes_equal``: the same of
+    drawings from equal seeds; ``drawing_error``: mean absolute difference in [-1, 1] of films
+    decoded from equal codes.
     """
 
     num_films: int
@@ -48,6 +53,8 @@ class Parity:
     reports_equal: float
     report_tokens_equal: float
     drawing_error: float
+    drawings_equal: float
+    drawing_codes_equal: float
 
     @property
     def passed(self) -> bool:
@@ -151,6 +158,10 @@ def measure(
             equal + (a == b),
         )
         drawn.append(drawing_error(tokenizer, backend, codes))
+    drawings = [
+        both_drawings(bundle, backend, model, text, seed)
+        for seed, text in enumerate(reports[:MAX_DRAWINGS])
+    ]
     return Parity(
         num_films=len(images),
         codes_equal=float((wanted_codes == found_codes).mean()),
@@ -159,6 +170,8 @@ def measure(
         reports_equal=equal / len(images),
         report_tokens_equal=prefixes / max(1, lengths),
         drawing_error=float(np.mean(drawn)),
+        drawings_equal=float(np.mean([a == b for a, b in drawings])),
+        drawing_codes_equal=float(np.mean([common_prefix(a, b) / len(a) for a, b in drawings])),
     )
 
 

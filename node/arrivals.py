@@ -34,6 +34,8 @@ _STILL_OPEN = (
 _REVISION = sa.select(revision.c.base).where(
     revision.c.study_uid == sa.bindparam("uid"), revision.c.generation == sa.bindparam("number")
 )
+_UNCOMPARED = ""
+"""The digest of an image that came before digests were those of today: its bytes are kept."""
 _NEW_STUDY, _NEW_INSTANCE, _NEW_EVENT = study.insert(), instance.insert(), event.insert()
 
 
@@ -97,7 +99,8 @@ def _enter(connection: Connection, batch: Sequence[_Entry]) -> list[Recorded]:
         arrival = entry.arrival
         kept = known.get(arrival.sop_instance_uid)
         if kept is not None:
-            outcome.append(Recorded.SAME if kept == arrival.content_digest else Recorded.CONFLICT)
+            is_same = kept in (arrival.content_digest, _UNCOMPARED)
+            outcome.append(Recorded.SAME if is_same else Recorded.CONFLICT)
             continue
         known[arrival.sop_instance_uid] = arrival.content_digest
         generation = _join_generation(connection, arrival, entry.at)

@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from node.config import NodeSettings
 from node.errors import LedgerError
-from node.schema import SCHEMA_VERSION, meta, metadata
+from node.schema import SCHEMA_VERSION, metadata, version
 
 _DRIVER = "postgresql+psycopg"
 _WRITERS = 0x43585244
@@ -113,20 +113,21 @@ def _on_postgresql_begin(connection: Connection) -> None:
 
 
 def open_ledger(url: sa.URL) -> Engine:
-    """Open the ledger, making its tables where there are none.
+    """Open the ledger; make its tables where there are none, upgrade those of earlier versions.
 
     Raises
     ------
     LedgerError
-        It cannot be made, read or written.
+        It cannot be made, read or written, or a later version of the node has upgraded it.
     """
+    engine = open_engine(url)
     try:
-        engine = open_engine(url)
-        with engine.begin() as connection:
-            metadata.create_all(connection)
-            if connection.execute(sa.select(meta.c.value)).first() is None:
-                connection.execute(meta.insert().values(name="schema", value=str(SCHEMA_VERSION)))
-    except SQLAlchemyError as error:
+        if _revision(engine) != SCHEMA_VERSION:
+            _bring_up_to_date(engine)
+    except (SQLAlchemyError, LedgerError) as error:
+        engine.dispose()
+        if isinstance(error, LedgerError):
+            raise
         place = url.render_as_string(hide_password=True)
         raise LedgerError(
             f"the ledger {place} cannot be opened: {type(error).__name__}", hint=_hint(url)
@@ -134,8 +135,48 @@ def open_ledger(url: sa.URL) -> Engine:
     return engine
 
 
+def _revision(engine: Engine) -> str | None:
+    """Return the revision of a ledger: empty before they were counted, None where there is none.
+
+    Raises
+    ------
+    LedgerError
+        This version of the node does not know it.
+    """
+    with engine.connect().execution_options(reading=True) as connection:
+        tables = sa.inspect(connection).get_table_names()
+        if version.name not in tables:
+            return "" if "study" in tables else None
+        found = connection.execute(sa.select(version.c.version_num)).scalar_one()
+    if found > SCHEMA_VERSION:
+        reason = f"the ledger is of a later version (revision {found}, ours is {SCHEMA_VERSION})"
+        raise LedgerError(
+            reason, hint="run that version of cxr-node, or restore the copy from before"
+        )
+    return str(found)
+
+
+def _bring_up_to_date(engine: Engine) -> None:
+    """Make or upgrade the tables, as the only writer; another node may have been faster."""
+    from node.upgrades import copy_before, upgrade  # Alembic takes longer than the rest of a start
+
+    if engine.url.database and _revision(engine) is not None and not _is_shared(engine.url):
+        copy_before(Path(engine.url.database))
+    with engine.begin() as connection:
+        found = _revision(engine)
+        if found is None:
+            metadata.create_all(connection)
+            connection.execute(version.insert().values(version_num=SCHEMA_VERSION))
+        elif found != SCHEMA_VERSION:
+            upgrade(connection, found)
+
+
+def _is_shared(url: sa.URL) -> bool:
+    return url.get_backend_name() != "sqlite"
+
+
 def _hint(url: sa.URL) -> str:
-    if url.get_backend_name() == "sqlite":
+    if not _is_shared(url):
         return "look at `node.storage.root`: does it exist, is it writable, is there room"
     return "does PostgreSQL run there, and may this user make tables in that database"
 

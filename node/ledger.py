@@ -26,6 +26,8 @@ from node.schema import delivery, instance, output, result, study, study_count
 from node.studies import OPEN_TO_IMAGES, Closing, Receiving, State
 from node.transactions import is_generation, latest_generation, move, note, reading, writing
 
+_MOST_URGENT_FIRST = (study.c.priority.desc(), study.c.ready_at)
+
 
 class Ledger:
     """Studies and instances: arrival, completion, claims, and what a draft leaves behind."""
@@ -89,7 +91,7 @@ class Ledger:
         return True
 
     def claim(self, owner: str, now: float, *, lease_s: float, max_attempts: int) -> Claim | None:
-        """Take the study that has waited longest, under a lease.
+        """Take the study that has waited longest, STAT ones first, under a lease.
 
         A study whose worker died (its lease is over) counts as waiting; one that has been
         taken up `max_attempts` times fails instead.
@@ -100,7 +102,7 @@ class Ledger:
         )
         with writing(self._engine) as connection:
             row = connection.execute(
-                sa.select(study).where(waiting).order_by(study.c.ready_at).limit(1)
+                sa.select(study).where(waiting).order_by(*_MOST_URGENT_FIRST).limit(1)
             ).one_or_none()
             if row is None:
                 return None

@@ -10,9 +10,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from node.config import NodeSettings
-from node.database import ledger_path, ledger_url, open_engine, open_ledger, sqlite_url
+from node.database import ledger_path, ledger_url, open_ledger, sqlite_url
 from node.errors import LedgerError
-from node.schema import meta, metadata
+from node.schema import metadata, version
 from node.spool import Spool
 from node.transactions import reading, writing
 
@@ -40,7 +40,7 @@ def migrate(settings: NodeSettings, on_rows: OnRows) -> dict[str, int]:
         raise LedgerError(f"no ledger to move: {path} is missing", hint="run the node as it is")
     if Spool(settings.storage).is_locked():
         raise LedgerError("a node works on this storage root", hint="stop it first")
-    source, target = open_engine(sqlite_url(path)), open_ledger(ledger_url(settings))
+    source, target = open_ledger(sqlite_url(path)), open_ledger(ledger_url(settings))
     try:
         counts = _copy_all(source, target, on_rows)
         _check(source, target)
@@ -54,8 +54,7 @@ def migrate(settings: NodeSettings, on_rows: OnRows) -> dict[str, int]:
 def _copy_all(source: Engine, target: Engine, on_rows: OnRows) -> dict[str, int]:
     counts = {}
     with reading(source) as old, writing(target) as new:
-        known = sa.inspect(old).get_table_names()
-        tables = [one for one in metadata.sorted_tables if one is not meta and one.name in known]
+        tables = [one for one in metadata.sorted_tables if one is not version]
         for table in tables:
             if new.execute(sa.select(sa.literal(1)).select_from(table).limit(1)).first():
                 hint = "move into an empty database; two ledgers cannot be joined"
@@ -93,10 +92,7 @@ def _advance(new: Connection, table: sa.Table, column: sa.Column[Any]) -> None:
 def _check(source: Engine, target: Engine) -> None:
     """Count once more on both sides, from outside the transaction."""
     with reading(source) as old, reading(target) as new:
-        known = sa.inspect(old).get_table_names()
         for table in metadata.sorted_tables:
-            if table is meta or table.name not in known:
-                continue
             count = sa.select(sa.func.count()).select_from(table)
             if old.execute(count).scalar() != new.execute(count).scalar():
                 raise LedgerError(f"the table {table.name} did not arrive whole")

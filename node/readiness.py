@@ -10,7 +10,7 @@ from typing import Final
 from sqlalchemy.engine import Engine
 
 from node.errors import StorageError
-from node.schema import meta
+from node.schema import version
 from node.transactions import writing
 
 _FRESH_S: Final = 2.0
@@ -50,9 +50,7 @@ def ledger_test(engine: Engine) -> Test:
     def test() -> str:
         try:
             with writing(engine) as connection:
-                connection.execute(
-                    meta.update().where(meta.c.name == "schema").values(value=meta.c.value)
-                )
+                connection.execute(version.update().values(version_num=version.c.version_num))
         except StorageError as error:
             return str(error)
         return ""

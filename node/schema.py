@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = "0002"
+"""The latest revision in `node.ledger_versions`."""
 
 metadata = sa.MetaData()
 
-meta = sa.Table(
-    "meta",
+version = sa.Table(
+    "alembic_version",
     metadata,
-    sa.Column("name", sa.String, primary_key=True),
-    sa.Column("value", sa.String, nullable=False),
+    sa.Column("version_num", sa.String(32), primary_key=True),
 )
+"""The revision of the ledger, in the table where Alembic keeps it."""
 
 study = sa.Table(
     "study",
@@ -34,6 +35,8 @@ study = sa.Table(
     sa.Column("attempts", sa.Integer, nullable=False, default=0),
     sa.Column("lease_owner", sa.String),
     sa.Column("lease_until", sa.Float),
+    sa.Column("priority", sa.Integer, nullable=False, default=0, server_default="0"),
+    sa.Column("called_aet", sa.String, nullable=False, default="", server_default=""),
 )
 
 instance = sa.Table(
@@ -256,3 +259,14 @@ access = sa.Table(
     sa.Column("study_uid", sa.String),
 )
 """Who came to the review page, and what they did there; the audit trail reads it."""
+
+account = sa.Table(
+    "account",
+    metadata,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("role", sa.String, nullable=False),
+    sa.Column("password_hash", sa.String, nullable=False),
+    sa.Column("made_at", sa.Float, nullable=False),
+    sa.Column("disabled", sa.Boolean, nullable=False, default=False),
+)
+"""Who may log in to the pages; no hash where the site's identity provider knows the password."""

@@ -6,9 +6,11 @@ import pytest
 
 from engine.bundle import open_bundle
 from engine.errors import BundleCorrupt, BundleIncompatible, BundleMissing, CxrError
+from engine.nets.load import load_language_model
 from engine.pipeline import Engine
 from export import parity
 from export.cli import main
+from export.drawn import FloatSteps, drawn_codes
 
 
 @pytest.fixture
@@ -79,14 +81,27 @@ def test_an_int8_bundle_is_measured_against_its_float32_model(trained, bundle_di
     assert found.codes_equal > 0.7
     assert found.kl < 0.02
     assert found.drawing_error < 0.02
+    assert found.drawings_equal <= found.drawing_codes_equal <= 1.0
+
+
+def test_the_float32_model_draws_the_same_film_from_the_same_seed(trained, bundle_dir):
+    bundle, model = open_bundle(bundle_dir), load_language_model(trained.run_dir)
+    exact = FloatSteps(model.model, bundle.cache.max_length)
+
+    def draw(seed: int) -> list[int]:
+        slots = [exact.open_slot(), exact.open_slot()]
+        return drawn_codes(exact, slots, bundle, model, "The lungs are clear.", seed)
+
+    assert draw(3) == draw(3)
+    assert draw(3) != draw(4)
 
 
 def test_the_gate_says_no_when_a_figure_misses():
-    good = parity.Parity(4, 1.0, 0.01, 0.95, 1.0, 1.0, 0.0)
+    good = parity.Parity(4, 1.0, 0.01, 0.95, 1.0, 1.0, 0.0, 1.0, 1.0)
     assert good.passed
-    assert not parity.Parity(4, 1.0, 0.03, 0.95, 1.0, 1.0, 0.0).passed
-    assert not parity.Parity(4, 1.0, 0.01, 0.90, 1.0, 1.0, 0.0).passed
-    assert not parity.Parity(4, 0.9, 0.01, 0.95, 1.0, 1.0, 0.0).passed
+    assert not parity.Parity(4, 1.0, 0.03, 0.95, 1.0, 1.0, 0.0, 1.0, 1.0).passed
+    assert not parity.Parity(4, 1.0, 0.01, 0.90, 1.0, 1.0, 0.0, 1.0, 1.0).passed
+    assert not parity.Parity(4, 0.9, 0.01, 0.95, 1.0, 1.0, 0.0, 1.0, 1.0).passed
 
 
 def test_the_command_line_names_a_run_that_is_none(tmp_path, capsys):

@@ -1,0 +1,1 @@
+"""The revisions of the ledger, oldest first; `node.upgrades` applies them."""
