@@ -10,7 +10,7 @@ export PATH := $(abspath $(VENV))/bin:$(PATH)
 setup:
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet torch==2.13.0
-	$(VENV)/bin/pip install --quiet --editable ".[train,preprocess,cluster,s3,cjk,tensorrt-rtx,dev]"
+	$(VENV)/bin/pip install --quiet --editable ".[train,preprocess,cluster,s3,cjk,otel,tensorrt-rtx,dev]"
 	$(VENV)/bin/pip install --quiet --no-deps --ignore-requires-python radlabels==0.2.0
 
 check:

@@ -87,9 +87,7 @@ class FilmStatistics:
     def of(cls, films: Sequence[Measurements]) -> Self:
         """Sum up films; each has the same numbers."""
         names = films[0]
-        return cls(
-            len(films), {name: Feature.of([film[name] for film in films]) for name in names}
-        )
+        return cls(len(films), {name: Feature.of([film[name] for film in films]) for name in names})
 
     def as_json(self) -> dict[str, Any]:
         """Return the statistics as a bundle holds them."""

@@ -149,7 +149,7 @@ def _of_drift(facts: Facts, settings: AlertSettings) -> Iterator[Reading]:
         f"the last {drift.num_films} films are not like those of training:"
         f" {drift.feature} has shifted by {drift.score:.2f}"
     )
-    hint = "has a modality or its processing changed; compare drafts with films before trusting them"
+    hint = "has a modality or its processing changed; compare some drafts with their films"
     yield Reading("drift", drift.score, settings.drift, text, hint)
 
 

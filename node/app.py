@@ -7,6 +7,7 @@ import socket
 
 import sqlalchemy as sa
 
+from node.alerts import Alert
 from node.announcements import Announcements
 from node.answering import Answerer, Films
 from node.audit import Auditor, trail_path, whose
@@ -23,17 +24,21 @@ from node.departures import Departures, queues_of
 from node.destinations import destinations_of
 from node.dispatch import Dispatch, LocalDispatch, Step
 from node.errors import NodeError
+from node.facts import Facts
 from node.journal import Journal
 from node.leases import Leases
 from node.ledger import Ledger
 from node.logs import get_logger, say
 from node.makers import kinds_in_study
+from node.meters import NO_METERS, Meters
 from node.objects import Copies, ObjectStore
+from node.observation import Observation
 from node.offered import services_of
 from node.peers import PeerBook
 from node.pipeline import Pipeline
 from node.ports import Drafter
 from node.priors import Priors, PriorShelf
+from node.prometheus import open_meters
 from node.questions import Questions
 from node.receiver import Receiver
 from node.retention import Retention
@@ -69,6 +74,8 @@ class Node:
         The model that drafts; None where this process does not.
     clock
         The time; tests pass their own.
+    meters
+        Count what happens; without any, the node opens its own where metrics are served.
 
     Raises
     ------
@@ -79,9 +86,14 @@ class Node:
     """
 
     def __init__(
-        self, settings: Settings, engine: Drafter | None, clock: Clock | None = None
+        self,
+        settings: Settings,
+        engine: Drafter | None,
+        clock: Clock | None = None,
+        meters: Meters = NO_METERS,
     ) -> None:
         self.settings = settings
+        self._meters = meters if meters is not NO_METERS else open_meters(settings.node)
         self._engine = engine
         self._shares = shares = settings.node.ledger.url is not None
         url = ledger_url(settings.node)
@@ -101,26 +113,38 @@ class Node:
         self._questions = Questions(database)
         self._dispatch: Dispatch = self._make_dispatch(url)
         scu = Scu(settings.node, self._tls)
+        kick = self._dispatch.kick
         self._departures = Departures(
-            settings, scu, database, self._spool, self._clock, self._dispatch.kick
+            settings, scu, database, self._spool, self._clock, kick, self._meters
         )
-        self._announcements = Announcements(database, self._clock, self._dispatch.kick)
+        self._announcements = Announcements(database, self._clock, kick)
         self._scp = Scp(
             settings.node,
             PeerBook(settings.peers),
-            Receiver(settings.node.intake, self._spool, self._ledger, self._clock),
+            Receiver(settings.node.intake, self._spool, self._ledger, self._clock, self._meters),
             self.journal,
             self._clock,
             self._tls,
             services_of(
                 self._departures.committer, self._departures.custodian, self._announcements
             ),
+            self._meters,
         )
         audits = settings.node.audit.enabled and "deliver" in settings.node.roles
         self._auditor = self._make_auditor() if audits else None
         self._renderer = ConfinedRenderer(settings.node.work)
+        self._observation = Observation(
+            settings,
+            database,
+            self._spool,
+            self._tls,
+            self._clock,
+            engine,
+            self._scp,
+            self._dispatch,
+            self._meters,
+        )
         self._add_steps(scu)
-        kick = self._dispatch.kick
         self._web = open_web(settings.node, database, self._spool, self._clock, kick)
 
     def _make_confirmer(self, scu: Scu) -> Confirmer:
@@ -159,6 +183,8 @@ class Node:
         )
         self._dispatch.add("closer", self._kicking(closer.step))
         self._dispatch.add("certificates", self._tls.step)
+        for name, step in self._observation.steps():
+            self._dispatch.add(name, step)
         if self._objects is not None:
             self._dispatch.add("copies", Copies(settings.node.storage.root).step)
         if "draft" in settings.node.roles and self._engine is not None:
@@ -200,6 +226,7 @@ class Node:
                 settings.node.work,
                 settings.outputs.outbox,
                 destinations_of(settings),
+                self._meters,
             )
             for number in range(settings.node.work.num_workers)
         ]
@@ -208,7 +235,16 @@ class Node:
         films = Films(reviews, self._ledger, self._spool, self._renderer)
         carries = settings.outputs.report.answers
         work = settings.node.work
-        answerer = Answerer(engine, films, reviews, self._questions, clock, work, carries=carries)
+        answerer = Answerer(
+            engine,
+            films,
+            reviews,
+            self._questions,
+            clock,
+            work,
+            carries=carries,
+            meters=self._meters,
+        )
         self._dispatch.add("answers", self._kicking(answerer.step), work.draft_timeout_s)
 
     def _add_delivery(self, scu: Scu) -> None:
@@ -248,9 +284,10 @@ class Node:
 
         Raises
         ------
-        PortTaken, WebPortTaken
+        PortTaken, WebPortTaken, MonitorPortTaken
             A port cannot be bound.
         """
+        self.open_monitor()
         if self._auditor is not None:
             self._auditor.start()
         resumed = 0 if self._shares else self._recover()
@@ -283,6 +320,35 @@ class Node:
         if "draft" in self.settings.node.roles and self._engine is not None:
             self._renderer.warm_up()
             self._engine.warm_up()
+        self._observation.warmed_up()
+
+    def open_monitor(self) -> None:
+        """Serve metrics, health and readiness from now on: a model takes its time to load.
+
+        Raises
+        ------
+        MonitorPortTaken
+            The port cannot be bound.
+        """
+        self._observation.start()
+
+    def alerts(self) -> tuple[Alert, ...]:
+        """Return the active alerts, the oldest first."""
+        return self._observation.alerts()
+
+    def facts(self) -> Facts:
+        """Return how the node stands, as of some seconds ago.
+
+        Raises
+        ------
+        LedgerError
+            The ledger cannot be read.
+        """
+        return self._observation.facts()
+
+    def missing(self) -> dict[str, str]:
+        """Return the parts that are not ready for work, each with the reason."""
+        return self._observation.missing()
 
     def reload(self) -> bool:
         """Read certificates and keys again; tell whether they are in use now."""
@@ -293,6 +359,7 @@ class Node:
         self._scp.stop()
         if self._web is not None:
             self._web.stop()
+        self._observation.stop()
         ended = self._dispatch.stop(_STOP_TIMEOUT_S)
         self._renderer.stop()
         if self._auditor is not None:

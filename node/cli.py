@@ -17,7 +17,7 @@ from rich.table import Table
 from sqlalchemy.engine import Engine
 
 from engine.errors import CxrError
-from node import cli_objects, logs
+from node import cli_objects, cli_observe, logs
 from node.audit import trail_path
 from node.audit_chain import verify
 from node.audit_forward import unsent
@@ -32,6 +32,7 @@ from node.ledger import Ledger
 from node.loading import load_engine
 from node.redact import looks_like_a_title, stranger, without_title
 from node.reviews import Reviews
+from node.standing_now import standing_of
 
 Verb = Callable[[argparse.Namespace], int]
 
@@ -88,6 +89,7 @@ def _parser(*, with_demo: bool) -> argparse.ArgumentParser:
     )
     feedback.add_argument("action", choices=["export"], help="print a JSON line for each")
     cli_objects.add_verbs(verbs, common)
+    cli_observe.add_verbs(verbs, common, machine)
     demo = verbs.add_parser("demo", help="see the whole journey, with no configuration")
     if with_demo:
         from node.demo import add_arguments
@@ -111,15 +113,17 @@ def _settings(options: argparse.Namespace) -> Settings:
 def _run(options: argparse.Namespace) -> int:
     """Run the node."""
     from node.inference import inference
+    from node.prometheus import open_meters
 
     settings = _settings(options)
-    logs.set_up(settings.node.log_level)
+    logs.set_up(settings.node.log_level, shape=settings.node.log_format)
     logs.guard_crashes()
-    with inference(settings) as engine:
+    meters = open_meters(settings.node)
+    with inference(settings, meters) as engine:
         from node.app import Node  # while the model loads
         from node.running import run_until_signalled
 
-        run_until_signalled(Node(settings, engine))
+        run_until_signalled(Node(settings, engine, meters=meters))
     return 0
 
 
@@ -209,7 +213,8 @@ def _status(options: argparse.Namespace) -> int:
     rejections = [_presentable(row) for row in rejections]
     certificates = [check for check in check_certificates(settings.node) if check.hint]
     if options.json:
-        shown = {"studies": studies, "rejections": rejections}
+        node = standing_of(settings, _database(settings))
+        shown = {"studies": studies, "rejections": rejections, "node": node}
         print(json.dumps({**shown, "certificates": list(map(vars, certificates))}, indent=2))
     else:
         for check in certificates:
@@ -331,6 +336,9 @@ _VERBS: dict[str, Verb] = {
     "lint": cli_objects.lint,
     "draw": cli_objects.draw,
     "redraw": cli_objects.draw_again,
+    "metrics": cli_observe.metrics,
+    "health": cli_observe.health,
+    "report": cli_observe.report,
     "demo": _demo,
 }
 

@@ -1,10 +1,10 @@
 """Whether the films that come look like those of training: the population stability index.
 
 For each number of a film (`engine.statistics`) the last films are counted in the bins of training.
-PSI = sum of (q - p) ln(q / p) over the bins, p of training and q of now. Without any drift it is not
-0: times the number of films it follows a chi-squared distribution (Yurdakul, 2018), so what
-chance alone gives in one of a thousand windows is taken off. The score is the largest that is left;
-by the usual rule of thumb 0.1 is a moderate and 0.25 a major shift.
+PSI = sum of (q - p) ln(q / p) over the bins, p of training and q of now. It is not 0 without any
+drift: times the number of films it follows a chi-squared distribution (Yurdakul, 2018), so what
+chance alone gives in one of a thousand windows is taken off. The score is the largest that is
+left; by the usual rule of thumb 0.1 is a moderate and 0.25 a major shift.
 """
 
 from __future__ import annotations

@@ -53,8 +53,8 @@ def _by_destination(value: Callable[[Destination], float | None]) -> Callable[[S
 
 def _deliveries(seen: Seen) -> Samples:
     for name, one in seen.facts.standing.destinations.items():
-        for status in ("pending", "sent", "committed", "parked"):
-            yield (name, status), getattr(one, status)
+        for status, number in one.counts().items():
+            yield (name, status), number
 
 
 def _down_s(seen: Seen) -> Samples:
@@ -167,9 +167,7 @@ GAUGES: Final = (
         _by_feature,
         ("feature",),
     ),
-    Gauge("cxr_drift_films", "The films that it is told from; 0: not measured.", _one(_drift_films)),
-    Gauge(
-        "cxr_alert_active", "Alerts of the node that are active, by name.", _alerts, ("alert",)
-    ),
+    Gauge("cxr_drift_films", "The films that it is told from; 0: it is not.", _one(_drift_films)),
+    Gauge("cxr_alert_active", "Alerts of the node that are active, by name.", _alerts, ("alert",)),
 )
 """Every gauge of the node."""

@@ -217,9 +217,7 @@ def _hello(message: Message) -> Mapping[str, Any]:
 
 
 @contextmanager
-def inference(
-    settings: Settings, meters: Meters = NO_METERS
-) -> Iterator[InferenceChild | None]:
+def inference(settings: Settings, meters: Meters = NO_METERS) -> Iterator[InferenceChild | None]:
     """Run the model beside the block, if this node drafts; it loads while the block goes on."""
     if "draft" not in settings.node.roles:
         yield None

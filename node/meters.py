@@ -56,7 +56,7 @@ STUDIES: Final = Meter(
 )
 STEP_SECONDS: Final = Meter(
     "cxr_draft_step_seconds",
-    "Steps of a draft: prior, decode, guard, generate (encoding of the film included), draw, write.",
+    "Steps of a draft: prior, decode, guard, generate (encoding included), draw, write.",
     ("step",),
     _STEP_S,
 )

@@ -17,8 +17,8 @@ from engine.results import DraftReport, Drawing, Evidence
 from engine.statistics import measured
 from node.clock import Clock, as_datetime
 from node.config_outputs import OutputSettings
-from node.drift import MEASURED, detail_of
 from node.drafted import Counterfactual, Drafted, EarlierFilm, Film
+from node.drift import MEASURED, detail_of
 from node.errors import DraftRefused
 from node.made import Made
 from node.makers import make_objects

@@ -1,4 +1,4 @@
-"""Metrics for Prometheus: what is counted as it happens, and what the ledger says at each scrape."""
+"""Metrics for Prometheus: counters as things happen, gauges from the ledger at each scrape."""
 
 from __future__ import annotations
 

@@ -21,6 +21,7 @@ def run_until_signalled(node: Node) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, on_signal)
+    node.open_monitor()
     node.warm_up()
     node.start()
     while (came := _next_signal(signals)) in (None, signal.SIGHUP):

@@ -36,6 +36,15 @@ class Destination:
     failing_since: float | None = None
     """Since when a draft waits that was tried in vain and nothing came through; None: it is up."""
 
+    def counts(self) -> dict[str, int]:
+        """Return the objects by where they stand."""
+        return {
+            "pending": self.pending,
+            "sent": self.sent,
+            "committed": self.committed,
+            "parked": self.parked,
+        }
+
     @property
     def is_up(self) -> bool:
         """Tell whether what is sent there arrives, as far as it was tried."""

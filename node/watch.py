@@ -1,4 +1,4 @@
-"""Looks at the facts every few seconds, and says once of each alert that it is raised or cleared."""
+"""Looks at the facts every few seconds; says once of each alert that it is raised or cleared."""
 
 from __future__ import annotations
 

@@ -154,9 +154,7 @@ class Worker:
             self._meters.count(STUDIES, "drafted")
             meter_draft(self._meters, claim, began_at, finished, self._clock.now())
 
-    def _end(
-        self, claim: Claim, state: State, reason: str, stages: Sequence[Stage] = ()
-    ) -> None:
+    def _end(self, claim: Claim, state: State, reason: str, stages: Sequence[Stage] = ()) -> None:
         """End a study without a draft."""
         self._ledger.end(claim, state, reason, self._clock.now(), stages)
         self._meters.count(STUDIES, state.lower())
