@@ -32,7 +32,7 @@ class NotMonitored(NodeError):
 
 
 class NoDate(NodeError):
-    """This is no date."""
+    """A date cannot be read."""
 
     default_hint = "write 2026-11-01, or 2026-11-01T18:30"
 

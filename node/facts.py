@@ -23,6 +23,10 @@ FRESH_S: Final = 5.0
 """A reading serves for so long, whoever asks: a scrape costs the ledger no more than that."""
 
 
+Expiries = Callable[[], tuple[tuple[str, float], ...]]
+"""Returns the certificates in use, by their settings, and when they expire."""
+
+
 @dataclass(frozen=True)
 class Facts:
     """One reading."""
@@ -72,7 +76,7 @@ class FactsReader:
         engine: Engine,
         films: FilmWindow,
         root: Path,
-        expiries: Callable[[], tuple[tuple[str, float], ...]],
+        expiries: Expiries,
         clock: Clock,
     ) -> None:
         self._standing = StandingReader(engine)
@@ -111,15 +115,18 @@ class FactsReader:
         )
 
 
-def facts_reader(settings: Settings, engine: Engine, tls: Tls, clock: Clock) -> FactsReader:
+def facts_reader(
+    settings: Settings, engine: Engine, expiries: Expiries, clock: Clock
+) -> FactsReader:
     """Return a reader for a node, running or not."""
-
-    def expiries() -> tuple[tuple[str, float], ...]:
-        soonest: dict[str, float] = {}
-        for setting, one in tls.certificates():
-            at = one.not_after.timestamp()
-            soonest[setting] = min(at, soonest.get(setting, at))
-        return tuple(soonest.items())
-
     films = FilmWindow(engine, [Training.of(settings.engine.bundle)])
     return FactsReader(engine, films, settings.node.storage.root, expiries, clock)
+
+
+def expiries_of(tls: Tls) -> tuple[tuple[str, float], ...]:
+    """Return each setting with the instant at which the first of its certificates expires."""
+    soonest: dict[str, float] = {}
+    for setting, one in tls.certificates():
+        at = one.not_after.timestamp()
+        soonest[setting] = min(at, soonest.get(setting, at))
+    return tuple(soonest.items())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from importlib.metadata import version
 from typing import Final
 
@@ -15,7 +16,7 @@ from node.clock import Clock
 from node.config import Settings
 from node.dispatch import Dispatch, Step
 from node.errors import NodeError
-from node.facts import Facts, FactsReader, facts_reader
+from node.facts import Facts, FactsReader, expiries_of, facts_reader
 from node.gauges import Seen
 from node.meters import Meters
 from node.monitor import Monitor
@@ -73,7 +74,9 @@ class Observation:
         self._scp = scp
         self._dispatch = dispatch
         self._warm = threading.Event()
-        self._facts: FactsReader = facts_reader(settings, database, tls, clock)
+        self._facts: FactsReader = facts_reader(
+            settings, database, partial(expiries_of, tls), clock
+        )
         hook = settings.node.alerts.webhook
         self._webhook = Webhook(hook, settings.node.ae_title, clock) if hook.url else None
         self._watch = Watch(self._facts, settings.node, self._tell)

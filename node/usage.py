@@ -1,4 +1,4 @@
-"""What the node did in a stretch of time, summed up: how much, how fast, and what readers made of it.
+"""What the node did in a stretch of time: how much, how fast, and what readers made of it.
 
 Pure. `node.usage_reader` reads the rows; nothing here names a patient or a study.
 """

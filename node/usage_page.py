@@ -28,33 +28,31 @@ _STYLE: Final = (
 
 def rows_of(usage: Usage) -> Iterator[Row]:
     """Yield the report as rows: section, name, figure, value."""
-    for name, value in (
-        ("studies", usage.num_studies),
-        ("images", usage.num_images),
-        ("bytes", usage.num_bytes),
-    ):
-        yield "received", name, "count", str(value)
-    for name, number in usage.outcomes.items():
-        yield "drafting", name, "count", str(number)
-    for outcome, reasons in usage.reasons.items():
-        for reason, number in reasons.items():
-            yield outcome, reason, "count", str(number)
+    received = {
+        "studies": usage.num_studies,
+        "images": usage.num_images,
+        "bytes": usage.num_bytes,
+    }
+    counted = {"received": received, "drafting": usage.outcomes, **usage.reasons}
+    for section, numbers in {**counted, "questions": usage.questions}.items():
+        for name, number in numbers.items():
+            yield section, name, "count", str(number)
+    for section, name, figures in _figures(usage):
+        for figure, value in figures.items():
+            yield section, name, figure, f"{value:g}"
+
+
+def _figures(usage: Usage) -> Iterator[tuple[str, str, Mapping[str, float]]]:
+    """Yield what has several figures."""
     for name, spread in usage.seconds.items():
-        yield "seconds", name, "count", str(spread.count)
-        for rank in RANKS:
-            yield "seconds", name, f"p{rank}", f"{spread.percentiles[rank]:g}"
+        ranks = {f"p{rank}": spread.percentiles[rank] for rank in RANKS}
+        yield "seconds", name, {"count": spread.count, **ranks}
     for name, way in usage.ways.items():
-        for status, number in way.counts.items():
-            yield "deliveries", name, status, str(number)
-        yield "deliveries", name, "uptime", f"{way.uptime:.5f}"
-    for bundle, shares in usage.verdicts.items():
-        for verdict, number in shares.counts.items():
-            yield "verdicts", bundle, verdict, str(number)
-        yield "verdicts", bundle, "accepted", f"{shares.accepted:.4f}"
-        yield "verdicts", bundle, "accepted_low", f"{shares.low:.4f}"
-        yield "verdicts", bundle, "accepted_high", f"{shares.high:.4f}"
-    for name, number in usage.questions.items():
-        yield "questions", name, "count", str(number)
+        yield "deliveries", name, {**way.counts, "uptime": way.uptime}
+    for bundle, one in usage.verdicts.items():
+        accepted = {"accepted": round(one.accepted, 4)}
+        interval = {"accepted_low": round(one.low, 4), "accepted_high": round(one.high, 4)}
+        yield "verdicts", bundle, {**one.counts, **accepted, **interval}
 
 
 def as_csv(usage: Usage) -> str:

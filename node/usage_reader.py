@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from itertools import groupby
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine, Row
@@ -77,7 +78,7 @@ def _journeys(connection: Connection, since: float, until: float) -> Iterator[Jo
         yield _journey(list(group))
 
 
-def _journey(rows: list[Row[tuple[object, ...]]]) -> Journey:
+def _journey(rows: list[Row[*tuple[Any, ...]]]) -> Journey:
     first = rows[0]
     stages = [Stage(row.name, row.at, row.detail) for row in rows if row.name is not None]
     return Journey(
@@ -95,8 +96,8 @@ def _images(connection: Connection, since: float, until: float) -> tuple[int, in
     query = sa.select(
         sa.func.count(), sa.func.coalesce(sa.func.sum(instance.c.num_bytes), 0)
     ).where(instance.c.received_at >= since, instance.c.received_at < until)
-    number, num_bytes = connection.execute(query).one()
-    return int(number), int(num_bytes)
+    number, total = connection.execute(query).one()
+    return int(number), int(total)
 
 
 def _ways(connection: Connection, since: float, until: float) -> dict[str, Way]:
