@@ -135,8 +135,9 @@ class Observation:
         """Serve no more."""
         if self._monitor is not None:
             self._monitor.stop()
-        if self._meters is not None:
+        if self._meters is not None and self._monitor is not None:
             self._meters.remove(self._gauges)
+            self._monitor = None
 
     def warmed_up(self) -> None:
         """Take note that the model is ready."""

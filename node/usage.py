@@ -122,7 +122,7 @@ class Sums:
                 self.by_day[iso(stage.at)[:10]][stage.name] += 1
             if stage.name in ("skipped", "failed"):
                 self.reasons[stage.name][stage.detail] += 1
-        if journey.stages and journey.stages[0].name == "ready":  # images began it, not a person
+        if journey.stages and journey.stages[0].name == "received":  # images began it
             self._time(journey)
 
     def _time(self, journey: Journey) -> None:

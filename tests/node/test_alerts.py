@@ -193,11 +193,11 @@ CHANGE = Change(True, Alert("drift", "", NOW - 60, "films differ", "look", 0.3, 
 
 def test_a_server_is_told_over_tls_and_again_until_it_takes_it(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
-    with running(Hook(authority.issue("hook", addresses=["127.0.0.1"]))) as hook:
+    with running(Hook(authority.issue("hook", sans=["127.0.0.1"]))) as hook:
         clock = ManualClock()
         settings = HttpSettings(
             url=f"https://127.0.0.1:{hook.server.port}/hook",
-            ca=authority.certificate,
+            ca=authority.path,
             token_file=secret(tmp_path, "a-token"),
         )
         webhook = Webhook(settings, "CXRDRAFT", clock)

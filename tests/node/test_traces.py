@@ -28,7 +28,17 @@ from tests.receivers import HttpServer, running
 
 Start = Callable[..., Node]
 NAMES = (
-    *("ready", "claimed", "rendered", "inspected", "measured", "prior", "reported", "built"),
+    *(
+        "received",
+        "ready",
+        "claimed",
+        "rendered",
+        "inspected",
+        "measured",
+        "prior",
+        "reported",
+        "built",
+    ),
     *("drafted", "delivering", "sent", "committed", "parked", "done", "skipped", "failed"),
 )
 
