@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from node.cli_open import database_of, settings_of
+from node.cli_output import console
 from node.config import Settings
-from node.config_file import load_settings
-from node.database import ledger_path, ledger_url, open_ledger
-from node.errors import NodeError, UnknownName
+from node.errors import NodeError
 
 _ASK_S = 10.0
 _DAY_S = 86_400.0
@@ -67,7 +65,7 @@ def metrics(options: argparse.Namespace) -> int:
 
         text = reference()
     else:
-        text = _ask(load_settings(options.config, os.environ), "metrics").text
+        text = _ask(settings_of(options), "metrics").text
         if options.json:
             text = json.dumps(_samples(text), indent=2) + "\n"
     if options.output is None:
@@ -90,7 +88,7 @@ def _samples(text: str) -> list[dict[str, Any]]:
 
 def health(options: argparse.Namespace) -> int:
     """Ask the running node whether it is ready; 0 where it is."""
-    answer = _ask(load_settings(options.config, os.environ), "ready").json()
+    answer = _ask(settings_of(options), "ready").json()
     if options.json:
         print(json.dumps(answer, indent=2))
     elif answer["ready"]:
@@ -120,13 +118,9 @@ def report(options: argparse.Namespace) -> int:
     from node.usage_page import as_csv, as_html, rows_of
     from node.usage_reader import UsageReader
 
-    settings = load_settings(options.config, os.environ)
-    path = ledger_path(settings.node)
-    if settings.node.ledger.url is None and not path.exists():
-        raise UnknownName(f"no node has run here yet: {path} is missing")
     until = _instant(options.until) if options.until else time.time()
     since = _instant(options.since) if options.since else until - _DEFAULT_DAYS * _DAY_S
-    usage = UsageReader(open_ledger(ledger_url(settings.node))).read(since, until)
+    usage = UsageReader(database_of(settings_of(options))).read(since, until)
     if options.html is not None:
         options.html.write_text(as_html(usage), encoding="utf-8")
     if options.json:
@@ -137,7 +131,7 @@ def report(options: argparse.Namespace) -> int:
         table = Table("", "", "figure", "value", box=None, pad_edge=False)
         for row in rows_of(usage):
             table.add_row(*map(escape, row))
-        Console().print(table)
+        console().print(table)
     return 0
 
 

@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection, Engine
 from node.config_outputs import OutboxSettings
 from node.records import Delivery, DeliveryStatus, Stage, Verdict
 from node.schema import commitment, delivery, output, study
-from node.studies import State
+from node.studies import ENDED, State
 from node.transactions import is_generation, move, note, reading, writing
 
 
@@ -46,6 +46,9 @@ def settle_study(connection: Connection, study_uid: str, generation: int, now: f
     ).all()
     if any(_is_open(row.status, row.commitment_at) for row in rows):
         return
+    where = is_generation(study_uid, generation)
+    if connection.execute(sa.select(study.c.state).where(where)).scalar_one() in ENDED:
+        return  # a person gave it up while an object was on its way
     parked = [row for row in rows if row.status == DeliveryStatus.PARKED]
     end = State.FAILED if parked else State.DONE
     reason = "; ".join(f"{row.destination}: {row.reason}" for row in parked)
@@ -56,6 +59,11 @@ def settle_study(connection: Connection, study_uid: str, generation: int, now: f
 SAME_DELIVERY = sa.and_(
     commitment.c.sop_instance_uid == delivery.c.sop_instance_uid,
     commitment.c.destination == delivery.c.destination,
+)
+
+
+SAME_STUDY = sa.and_(
+    study.c.study_uid == output.c.study_uid, study.c.generation == output.c.generation
 )
 
 
@@ -78,7 +86,7 @@ class Outbox:
         self._committing = committing
 
     def due(self, destination: str, now: float, *, limit: int = 50) -> tuple[Delivery, ...]:
-        """Return what is to be sent to a destination now, oldest draft first."""
+        """Return what is to be sent to a destination now: STAT first, then the oldest draft."""
         query = (
             sa.select(
                 delivery.c.sop_instance_uid,
@@ -93,12 +101,13 @@ class Outbox:
                 output.c.sha256,
             )
             .join_from(delivery, output)
+            .join(study, SAME_STUDY)
             .where(
                 delivery.c.destination == destination,
                 delivery.c.status == DeliveryStatus.PENDING,
                 delivery.c.next_at <= now,
             )
-            .order_by(delivery.c.deadline_at, delivery.c.sop_instance_uid)
+            .order_by(study.c.priority.desc(), delivery.c.deadline_at, delivery.c.sop_instance_uid)
             .limit(limit)
         )
         with reading(self._engine) as connection:
