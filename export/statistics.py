@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.bundle import open_bundle
 from engine.nets.classifier import film_tensor
 from engine.pipeline import Engine
 from engine.statistics import ROLE, FilmStatistics, measured
@@ -45,7 +44,7 @@ def add_statistics(directory: Path, films: RunFilms, version: str | None = None)
     found = FilmStatistics.of([_measured(engine, films, int(row)) for row in rows])
     path = directory / NAME
     path.write_text(json.dumps(found.as_json(), indent=1) + "\n", encoding="utf-8")
-    manifest = open_bundle(directory).manifest
+    manifest = engine.bundle.manifest
     changed: dict[str, Any] = {"files": manifest["files"] | {ROLE: entry(path)}}
     if version is not None:
         changed["version"] = version
