@@ -40,7 +40,7 @@ class Dispatch(Protocol):
         """Look at the ledger now."""
 
     def dead(self) -> tuple[str, ...]:
-        """Return the names of the threads that should run and do not."""
+        """Return the names of the threads that were started and have died."""
 
     def stop(self, timeout_s: float) -> bool:
         """Finish the steps under way; tell whether all ended in time."""
@@ -147,8 +147,10 @@ class LocalDispatch:
             loop.wake.set()
 
     def dead(self) -> tuple[str, ...]:
-        """Return the names of the threads that should run and do not."""
-        return tuple(loop.name for loop in self._loops if not loop.is_alive())
+        """Return the names of the threads that were started and have died."""
+        return tuple(
+            loop.name for loop in self._loops if loop.ident is not None and not loop.is_alive()
+        )
 
     def _replace_hanging(self) -> bool:
         """Put another thread in the place of each that hangs, so many times and no more."""

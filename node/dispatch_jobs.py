@@ -107,8 +107,9 @@ class JobDispatch:
         return False
 
     def dead(self) -> tuple[str, ...]:
-        """Return the names of the threads that should run and do not."""
-        runner = ("jobs",) if self._shared and not self._runner.is_alive() else ()
+        """Return the names of the threads that were started and have died."""
+        has_died = self._runner.ident is not None and not self._runner.is_alive()
+        runner = ("jobs",) if self._shared and has_died else ()
         return (*self._own.dead(), *self._sweeper.dead(), *runner)
 
     def stop(self, timeout_s: float) -> bool:

@@ -40,7 +40,7 @@ class Monitor:
     render
         Returns all metrics in the text format of Prometheus.
     dead
-        Returns the threads that should run and do not.
+        Returns the threads that were started and have died.
     missing
         Returns the parts that are not ready, each with the reason.
     """

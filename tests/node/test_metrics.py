@@ -92,6 +92,7 @@ def test_a_scrape_tells_what_passed(start_node: Start, pacs: Pacs) -> None:
     assert value(found, "process_resident_memory_bytes") > 1e7
 
 
+@pytest.mark.filterwarnings("ignore")
 def test_no_planted_value_and_no_uid_is_in_a_scrape(start_node: Start, pacs: Pacs) -> None:
     pacs.status = 0xC123
     node = start_node(**served())
@@ -131,6 +132,24 @@ def test_ready_says_what_is_missing(start_node: Start) -> None:
     ready = wait_for(lambda: (again := get(node, "/ready")).status_code == 200 and again)
     assert ready.json() == {"ready": True, "missing": []}
     assert get(node, "/health").json() == {"alive": True, "dead": []}
+
+
+def test_a_node_that_loads_its_model_is_healthy_and_not_ready(tmp_path: Path) -> None:
+    node = Node(settings_for(tmp_path / "root", 1, **served()), FakeEngine())
+    node.open_monitor()
+    assert get(node, "/health").status_code == 200
+    missing = {one["part"] for one in get(node, "/ready").json()["missing"]}
+    assert missing == {"model", "scp"}
+    assert node.missing()["scp"] == "the DICOM port is not open"
+    node.stop()
+
+
+def test_a_thread_that_died_is_named(start_node: Start) -> None:
+    node = start_node(**served())
+    node._dispatch.stop(10)
+    answer = get(node, "/health")
+    assert answer.status_code == 503
+    assert "closer" in answer.json()["dead"]
 
 
 def test_a_full_disk_and_a_locked_ledger_are_not_ready(start_node: Start, tmp_path: Path) -> None:
