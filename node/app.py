@@ -24,7 +24,6 @@ from node.departures import Departures, queues_of
 from node.destinations import destinations_of
 from node.dispatch import Dispatch, LocalDispatch, Step
 from node.errors import NodeError
-from node.facts import Facts
 from node.journal import Journal
 from node.leases import Leases
 from node.ledger import Ledger
@@ -133,7 +132,7 @@ class Node:
         audits = settings.node.audit.enabled and "deliver" in settings.node.roles
         self._auditor = self._make_auditor() if audits else None
         self._renderer = ConfinedRenderer(settings.node.work)
-        self._observation = Observation(
+        self.observation = Observation(
             settings,
             database,
             self._spool,
@@ -183,7 +182,7 @@ class Node:
         )
         self._dispatch.add("closer", self._kicking(closer.step))
         self._dispatch.add("certificates", self._tls.step)
-        for name, step in self._observation.steps():
+        for name, step in self.observation.steps():
             self._dispatch.add(name, step)
         if self._objects is not None:
             self._dispatch.add("copies", Copies(settings.node.storage.root).step)
@@ -320,7 +319,7 @@ class Node:
         if "draft" in self.settings.node.roles and self._engine is not None:
             self._renderer.warm_up()
             self._engine.warm_up()
-        self._observation.warmed_up()
+        self.observation.warmed_up()
 
     def open_monitor(self) -> None:
         """Serve metrics, health and readiness from now on: a model takes its time to load.
@@ -330,25 +329,11 @@ class Node:
         MonitorPortTaken
             The port cannot be bound.
         """
-        self._observation.start()
+        self.observation.start()
 
     def alerts(self) -> tuple[Alert, ...]:
         """Return the active alerts, the oldest first."""
-        return self._observation.alerts()
-
-    def facts(self) -> Facts:
-        """Return how the node stands, as of some seconds ago.
-
-        Raises
-        ------
-        LedgerError
-            The ledger cannot be read.
-        """
-        return self._observation.facts()
-
-    def missing(self) -> dict[str, str]:
-        """Return the parts that are not ready for work, each with the reason."""
-        return self._observation.missing()
+        return self.observation.alerts()
 
     def reload(self) -> bool:
         """Read certificates and keys again; tell whether they are in use now."""
@@ -359,7 +344,7 @@ class Node:
         self._scp.stop()
         if self._web is not None:
             self._web.stop()
-        self._observation.stop()
+        self.observation.stop()
         ended = self._dispatch.stop(_STOP_TIMEOUT_S)
         self._renderer.stop()
         if self._auditor is not None:

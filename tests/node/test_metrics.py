@@ -140,7 +140,7 @@ def test_a_node_that_loads_its_model_is_healthy_and_not_ready(tmp_path: Path) ->
     assert get(node, "/health").status_code == 200
     missing = {one["part"] for one in get(node, "/ready").json()["missing"]}
     assert missing == {"model", "scp"}
-    assert node.missing()["scp"] == "the DICOM port is not open"
+    assert node.observation.missing()["scp"] == "the DICOM port is not open"
     node.stop()
 
 
@@ -156,8 +156,8 @@ def test_a_full_disk_and_a_locked_ledger_are_not_ready(start_node: Start, tmp_pa
     storage = {"root": tmp_path / "root", "free_min_gb": 0, "free_min_percent": 99.99}
     node = start_node(**served(storage=storage))
     node.warm_up()
-    assert "below the watermark" in node.missing()["disk"]
-    assert set(node.missing()) == {"disk"}
+    assert "below the watermark" in node.observation.missing()["disk"]
+    assert set(node.observation.missing()) == {"disk"}
 
 
 def test_the_port_of_another_is_refused_in_one_line(tmp_path: Path, pacs: Pacs) -> None:
@@ -193,4 +193,4 @@ def test_names_follow_the_conventions_of_prometheus(start_node: Start) -> None:
 
 def test_what_the_node_knows_of_itself_is_json(start_node: Start) -> None:
     node = start_node()
-    assert json.loads(json.dumps(node.facts().as_json()))["queue_length"] == 0
+    assert json.loads(json.dumps(node.observation.facts().as_json()))["queue_length"] == 0
