@@ -86,14 +86,18 @@ def add_verbs(
 def _status(options: argparse.Namespace) -> int:
     """Show studies and rejections, or one study."""
     settings = settings_of(options)
-    journal = Journal(database_of(settings))
+    database = database_of(settings)
+    journal = Journal(database)
     if options.study:
         return _show_study(journal, options)
     studies = journal.studies(limit=options.limit, state=options.state, text=options.search)
     rejections = [presentable(row) for row in journal.rejections(limit=_NUM_REJECTIONS)]
     certificates = [check for check in check_certificates(settings.node) if check.hint]
     if options.json:
-        shown = {"studies": studies, "rejections": rejections}
+        from node.standing_now import standing_of  # what it knows of films loads numpy
+
+        node = standing_of(settings, database)
+        shown = {"studies": studies, "rejections": rejections, "node": node}
         print(json.dumps({**shown, "certificates": list(map(vars, certificates))}, indent=2))
         return 0
     for check in certificates:

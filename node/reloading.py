@@ -128,6 +128,7 @@ class Reloader:
             new.pause()
             self._source.on_loaded(before)
             self.node = old.renewed(before)
+            self.node.warm_up()
             self.node.start(resumes=True)
             old.make_way()
             self._refuse([error.lines()])

@@ -141,11 +141,7 @@ class WebServer:
         )
         self._thread.start()
         say(_LOG, "web.started", address=web.bind, port=web.port, tls=web.tls)
-        if (
-            web.token_file is None
-            and web.oidc.issuer is None
-            and self._ways_in.first_admin.is_wanted
-        ):
+        if self._ways_in.is_closed:
             self._tell_the_first()
 
     def _tell_the_first(self) -> None:

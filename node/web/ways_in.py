@@ -82,6 +82,12 @@ class WaysIn:
             has_provider=self._provider is not None,
         )
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether nobody could come in, and the first administrator is to be made."""
+        has_others = self._provider is not None or self._settings.token_file is not None
+        return not has_others and self.first_admin.is_wanted
+
     def routes(self) -> list[Route]:
         """Return the pages of the ways in."""
         entrance = self._entrance
