@@ -18,7 +18,7 @@ from sqlalchemy.engine import Engine
 
 from engine.config import EngineSettings
 from engine.errors import CxrError
-from node import cli_objects, cli_rules, logs
+from node import cli_config, cli_objects, cli_rules, logs
 from node.audit import trail_path
 from node.audit_chain import verify
 from node.audit_forward import unsent
@@ -26,6 +26,7 @@ from node.checks import Check, check_certificates, check_peer, run_checks
 from node.clock import SystemClock, as_datetime
 from node.config import Settings
 from node.config_file import load, load_settings
+from node.configuration_state import read_state
 from node.database import ledger_path, ledger_url, open_ledger
 from node.errors import ConfigInvalid, UnknownName
 from node.journal import Journal
@@ -90,6 +91,7 @@ def _parser(*, with_demo: bool) -> argparse.ArgumentParser:
     feedback.add_argument("action", choices=["export"], help="print a JSON line for each")
     cli_objects.add_verbs(verbs, common)
     cli_rules.add_verbs(verbs, common, machine)
+    cli_config.add_verbs(verbs, common, machine)
     demo = verbs.add_parser("demo", help="see the whole journey, with no configuration")
     if with_demo:
         from node.demo import add_arguments
@@ -214,12 +216,16 @@ def _status(options: argparse.Namespace) -> int:
     studies, rejections = journal.studies(), journal.rejections()
     rejections = [_presentable(row) for row in rejections]
     certificates = [check for check in check_certificates(settings.node) if check.hint]
+    state = read_state(settings.node.storage.root)
     if options.json:
-        shown = {"studies": studies, "rejections": rejections}
+        configuration = None if state is None else state.as_json()
+        shown = {"studies": studies, "rejections": rejections, "configuration": configuration}
         print(json.dumps({**shown, "certificates": list(map(vars, certificates))}, indent=2))
     else:
         for check in certificates:
             print(f"warning: {check.name}: {check.text} (hint: {check.hint})", file=sys.stderr)
+        for problem in () if state is None else state.problems:
+            print(f"warning: configuration not taken: {problem}", file=sys.stderr)
         _show_table("studies", _STUDY_COLUMNS, studies)
         _show_table("turned away", _REJECTION_COLUMNS, rejections)
     return 0
@@ -339,6 +345,9 @@ _VERBS: dict[str, Verb] = {
     "draw": cli_objects.draw,
     "redraw": cli_objects.draw_again,
     "rules": cli_rules.rules,
+    "init": cli_config.init,
+    "schema": cli_config.schema,
+    "config": cli_config.config,
     "demo": _demo,
 }
 
