@@ -94,15 +94,7 @@ class Admission:
         peer = found if isinstance(found, Refusal) else check_identity(found, sock)
         if isinstance(peer, Refusal):
             return peer
-        ours = self._settings.own_titles
-        if self._settings.check_called_aet and request.called_aet not in ours:
-            return Refusal(
-                CALLED_NOT_RECOGNISED,
-                "called AE title is not ours",
-                f"let the caller ask for {' or '.join(ours)}, add its title to `node.ae_titles`,"
-                " or set `node.check_called_aet: false`",
-            )
-        return peer
+        return called_refusal(self._settings, request.called_aet) or peer
 
     def _no_room(self, peer: Peer, address: str) -> Refusal | None:
         """Return why there is no place for one more association, if there is none."""
@@ -135,3 +127,15 @@ class Admission:
         )
         full = next(((reason, hint) for is_so, reason, hint in tests if is_so()), None)
         return None if full is None else Refusal(LOCAL_LIMIT_EXCEEDED, *full)
+
+
+def called_refusal(settings: NodeSettings, called_aet: str) -> Refusal | None:
+    """Return why a caller is refused that asks for a title, None where it is ours."""
+    ours = settings.own_titles
+    if not settings.check_called_aet or called_aet in ours:
+        return None
+    hint = (
+        f"let the caller ask for {' or '.join(ours)}, add its title to `node.ae_titles`,"
+        " or set `node.check_called_aet: false`"
+    )
+    return Refusal(CALLED_NOT_RECOGNISED, "called AE title is not ours", hint)

@@ -10,10 +10,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from node.cli_output import console
 from node.config_file import load
 from node.config_init import QUESTIONS, InitRefused, answers, schema_text, write
 from node.configuration_state import read_state
@@ -43,7 +43,7 @@ def add_verbs(
     )
 
 
-def init(options: argparse.Namespace) -> int:
+def _init(options: argparse.Namespace) -> int:
     """Write a first configuration file."""
     given = {question.name: getattr(options, question.name) for question in QUESTIONS}
     sends = True if options.send is None and options.yes else options.send
@@ -69,7 +69,7 @@ def _prompt(text: str, default: str) -> str:
     return line.strip() or default
 
 
-def schema(options: argparse.Namespace) -> int:
+def _schema(options: argparse.Namespace) -> int:
     """Print the schema."""
     if options.output is None:
         print(schema_text(), end="")
@@ -78,7 +78,7 @@ def schema(options: argparse.Namespace) -> int:
     return 0
 
 
-def config(options: argparse.Namespace) -> int:
+def _config(options: argparse.Namespace) -> int:
     """List every key with its value and where it is written."""
     loaded = load(options.config, os.environ)
     rows = effective(loaded.settings, loaded.origins)
@@ -90,8 +90,10 @@ def config(options: argparse.Namespace) -> int:
     table = Table("key", "value", "from", box=None, pad_edge=False)
     for row in rows:
         table.add_row(*(escape(text) for text in (row.key, json.dumps(row.value), row.origin)))
-    console = Console() if sys.stdout.isatty() else Console(width=240, no_color=True)
-    console.print(table)
+    console().print(table)
     for problem in () if state is None else state.problems:
         print(f"warning: the running node has not taken this file: {problem}", file=sys.stderr)
     return 0
+
+
+VERBS = {"init": _init, "schema": _schema, "config": _config}

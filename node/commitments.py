@@ -147,7 +147,26 @@ class Commitments:
                     ends.append(self._failed(item, reason))
             for end in ends:
                 self._settle(connection, end, now)
+            connection.execute(
+                commitment_request.update()
+                .where(commitment_request.c.transaction_uid == report.transaction_uid)
+                .values(reported_at=now)
+            )
         return tuple(ends)
+
+    def try_out(self, destination: str, uid: str, now: float) -> None:
+        """Note a transaction about an object that is none of ours: a phantom's."""
+        values = {"transaction_uid": uid, "destination": destination, "at": now}
+        with writing(self._engine) as connection:
+            connection.execute(commitment_request.insert().values(**values))
+
+    def is_reported(self, transaction_uid: str) -> bool:
+        """Tell whether a report on a transaction has come."""
+        query = sa.select(commitment_request.c.reported_at).where(
+            commitment_request.c.transaction_uid == transaction_uid
+        )
+        with reading(self._engine) as connection:
+            return connection.execute(query).scalar_one_or_none() is not None
 
     def _failed(self, item: Awaited, reason: int) -> Outcome:
         """Return what follows from a failure: ask again, send again, or park."""

@@ -26,6 +26,7 @@ from node.commitment import (
     SOP_CLASS,
     SOP_INSTANCE,
     CommitmentInvalid,
+    Reference,
     Transaction,
     report_from_ds,
     request_to_ds,
@@ -133,6 +134,30 @@ class Committer:
                 answer = "no answer" if status is None else f"status 0x{status:04X}"
                 raise PeerError(f"storage commitment was not taken on: {answer}")
             _wait(reported, assoc, self._rule.wait_s)
+
+    def try_out(self, destination: str, reference: Reference, patience_s: float) -> float | None:
+        """Ask a peer to commit to an object that is none of ours; return the seconds that it took.
+
+        The report may come over an association of its own: a node that listens takes it.
+
+        Returns
+        -------
+        float or None
+            None where no report came in time.
+
+        Raises
+        ------
+        PeerError
+            The request was not taken on.
+        """
+        uid, started = str(generate_uid(None)), time.monotonic()
+        self._commitments.try_out(destination, uid, self._clock.now())
+        self._call(self._peers[destination], Transaction(uid, (reference,)))
+        while not self._commitments.is_reported(uid):
+            if time.monotonic() - started > patience_s:
+                return None
+            time.sleep(_LOOK_S)
+        return time.monotonic() - started
 
     def on_event_report(self, request: Request) -> Answer:
         """Take a report that a peer brings over an association of its own."""

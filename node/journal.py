@@ -10,6 +10,7 @@ from sqlalchemy.engine import Engine
 from engine.results import bundle_of
 from node.errors import UnknownName
 from node.records import Rejection
+from node.redact import patient_digest
 from node.schema import delivery, event, instance, output, rejection, result, study
 from node.transactions import reading, writing
 
@@ -42,15 +43,35 @@ class Journal:
         """Return the latest rejections, newest first."""
         return self._rows(sa.select(rejection).order_by(rejection.c.id.desc()).limit(limit))
 
-    def studies(self, *, limit: int = 50) -> list[dict[str, Any]]:
-        """Return the latest generations of studies, newest first."""
+    def studies(
+        self, *, limit: int = 50, state: str | None = None, text: str = ""
+    ) -> list[dict[str, Any]]:
+        """Return the latest generations of studies, newest first.
+
+        Parameters
+        ----------
+        state
+            Only those in it.
+        text
+            Only those of a Patient ID, of a Study Instance UID or its beginning, of a log key, or
+            that a peer sent.
+        """
         columns = (study.c.study_uid, study.c.generation, study.c.key, study.c.state)
-        more = (study.c.reason, study.c.peer, study.c.first_at, study.c.last_at)
-        return self._rows(
-            sa.select(*columns, *more, _NUM_IMAGES)
-            .order_by(study.c.last_at.desc(), study.c.generation.desc())
-            .limit(limit)
-        )
+        more = (study.c.reason, study.c.peer, study.c.first_at, study.c.last_at, study.c.priority)
+        query = sa.select(*columns, *more, _NUM_IMAGES)
+        if state:
+            query = query.where(study.c.state == state)
+        if text:
+            query = query.where(_speaks_of(text))
+        newest_first = (study.c.last_at.desc(), study.c.generation.desc())
+        return self._rows(query.order_by(*newest_first).limit(limit))
+
+    def last_images(self) -> dict[str, float]:
+        """Return when each peer last sent an image."""
+        query = sa.select(instance.c.peer, sa.func.max(instance.c.received_at))
+        with reading(self._engine) as connection:
+            rows = connection.execute(query.group_by(instance.c.peer))
+            return {str(peer): float(at) for peer, at in rows}
 
     def find(self, name: str) -> str:
         """Return the Study Instance UID meant by a UID or by the key that logs show.
@@ -80,6 +101,8 @@ class Journal:
                 study.c.reason,
                 study.c.peer,
                 study.c.attempts,
+                study.c.priority,
+                study.c.called_aet,
                 _NUM_IMAGES,
             )
             .where(study.c.study_uid == study_uid)
@@ -126,3 +149,17 @@ class Journal:
     def _rows(self, query: sa.Select[Any]) -> list[dict[str, Any]]:
         with reading(self._engine) as connection:
             return [dict(row._mapping) for row in connection.execute(query)]
+
+
+def _speaks_of(text: str) -> sa.ColumnElement[bool]:
+    """Return the condition that picks studies by what somebody typed."""
+    patient_id, _, issuer = text.partition("^^^")
+    of_patient = sa.select(instance.c.study_uid).where(
+        instance.c.patient_digest == patient_digest(patient_id, issuer)
+    )
+    return sa.or_(
+        study.c.study_uid.startswith(text, autoescape=True),
+        study.c.key == text,
+        study.c.peer == text,
+        study.c.study_uid.in_(of_patient),
+    )

@@ -23,7 +23,7 @@ from node.records import (
     StoredInstance,
 )
 from node.schema import delivery, instance, output, result, study, study_count
-from node.studies import OPEN_TO_IMAGES, Closing, Receiving, State
+from node.studies import OPEN_TO_IMAGES, STAT, Closing, Receiving, State
 from node.transactions import is_generation, latest_generation, move, note, reading, writing
 
 _MOST_URGENT_FIRST = (study.c.priority.desc(), study.c.ready_at)
@@ -96,7 +96,7 @@ class Ledger:
                 closing.state,
                 reason=closing.reason,
                 ready_at=ready_at,
-                **({"priority": 1} if stat else {}),
+                **({"priority": STAT} if stat else {}),
             )
             stage = Stage(closing.state.lower(), now, closing.reason)
             note(connection, seen.study_uid, seen.generation, stage)
@@ -137,8 +137,17 @@ class Ledger:
             )
             note(connection, *place, Stage("claimed", now))
             before = self._report_digest(connection, row.study_uid, row.generation - 1)
-        held = (row.attempts + 1, owner, before, row.peer, row.called_aet)
-        return Claim(row.study_uid, row.generation, row.key, row.ready_at, *held)
+        return Claim(
+            *place,
+            row.key,
+            row.ready_at,
+            row.attempts + 1,
+            owner,
+            before,
+            row.priority >= STAT,
+            row.peer,
+            row.called_aet,
+        )
 
     def _report_digest(self, connection: Connection, study_uid: str, generation: int) -> str | None:
         """Return the digest of the bundle that made a generation's report, if it has one."""
@@ -290,7 +299,7 @@ class Ledger:
             connection.execute(study_count.delete().where(study_count.c.asked_at > now))
         return int(freed)
 
-    def replay(self, study_uid: str, now: float) -> int:
+    def replay(self, study_uid: str, now: float, by: str = "") -> int:
         """Start a new generation of a study from the images at hand; return its number.
 
         Raises
@@ -312,6 +321,6 @@ class Ledger:
             values = {**latest._mapping, "generation": generation, "state": State.READY}
             values |= {"ready_at": now, "attempts": 0, "reason": ""}
             connection.execute(study.insert().values(**values))
-            note(connection, study_uid, generation, Stage("replayed", now))
+            note(connection, study_uid, generation, Stage("replayed", now, by and f"by {by}"))
             note(connection, study_uid, generation, Stage("ready", now))
         return generation

@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection, Engine
 from node.config_outputs import OutboxSettings
 from node.records import Delivery, DeliveryStatus, Stage, Verdict
 from node.schema import commitment, delivery, output, study
-from node.studies import State
+from node.studies import ENDED, ROUTINE, State
 from node.transactions import is_generation, move, note, reading, writing
 
 
@@ -46,6 +46,9 @@ def settle_study(connection: Connection, study_uid: str, generation: int, now: f
     ).all()
     if any(_is_open(row.status, row.commitment_at) for row in rows):
         return
+    where = is_generation(study_uid, generation)
+    if connection.execute(sa.select(study.c.state).where(where)).scalar_one() in ENDED:
+        return  # a person gave it up while an object was on its way
     parked = [row for row in rows if row.status == DeliveryStatus.PARKED]
     end = State.FAILED if parked else State.DONE
     reason = "; ".join(f"{row.destination}: {row.reason}" for row in parked)
@@ -53,22 +56,24 @@ def settle_study(connection: Connection, study_uid: str, generation: int, now: f
     note(connection, study_uid, generation, Stage(end.lower(), now, reason))
 
 
-_IS_ROUTINE = (
-    sa.select(study.c.priority)
-    .join(
-        output,
-        sa.and_(output.c.study_uid == study.c.study_uid, output.c.generation == study.c.generation),
-    )
-    .where(output.c.sop_instance_uid == delivery.c.sop_instance_uid)
-    .correlate(delivery)
-    .scalar_subquery()
-) == 0
-"""Whether a delivery is of a study that may wait; for statements about `delivery`."""
-
 SAME_DELIVERY = sa.and_(
     commitment.c.sop_instance_uid == delivery.c.sop_instance_uid,
     commitment.c.destination == delivery.c.destination,
 )
+
+
+SAME_STUDY = sa.and_(
+    study.c.study_uid == output.c.study_uid, study.c.generation == output.c.generation
+)
+
+_IS_ROUTINE = (
+    sa.select(study.c.priority)
+    .join_from(output, study, SAME_STUDY)
+    .where(output.c.sop_instance_uid == delivery.c.sop_instance_uid)
+    .correlate(delivery)
+    .scalar_subquery()
+) == ROUTINE
+"""Whether a delivery is of a study that may wait; for statements about `delivery` alone."""
 
 
 def _is_open(status: str, commitment_at: float | None) -> bool:
@@ -92,7 +97,7 @@ class Outbox:
     def due(
         self, destination: str, now: float, *, limit: int = 50, stat_only: bool = False
     ) -> tuple[Delivery, ...]:
-        """Return what is to be sent to a destination now, oldest draft first.
+        """Return what is to be sent to a destination now: STAT first, then the oldest draft.
 
         Parameters
         ----------
@@ -113,16 +118,17 @@ class Outbox:
                 output.c.sha256,
             )
             .join_from(delivery, output)
+            .join(study, SAME_STUDY)
             .where(
                 delivery.c.destination == destination,
                 delivery.c.status == DeliveryStatus.PENDING,
                 delivery.c.next_at <= now,
             )
-            .order_by(delivery.c.deadline_at, delivery.c.sop_instance_uid)
+            .order_by(study.c.priority.desc(), delivery.c.deadline_at, delivery.c.sop_instance_uid)
             .limit(limit)
         )
         if stat_only:
-            query = query.where(~_IS_ROUTINE)
+            query = query.where(study.c.priority != ROUTINE)
         with reading(self._engine) as connection:
             rows = connection.execute(query).mappings()
             return tuple(Delivery(**row) for row in rows)

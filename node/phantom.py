@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as ItemSequence
 from pydicom.uid import DigitalXRayImageStorageForPresentation
 
+from engine.banner import burn
 from engine.decode import read_dicom
 from engine.errors import PixelError
 from engine.pixels import Transform, is_raster, render_file, to_uint8
@@ -55,6 +56,20 @@ def film_from_drawing(drawing: Drawing, created_at: datetime) -> Dataset:
     item.ManufacturerModelName = drawing.provenance.bundle_name[:64]
     ds.ContributingEquipmentSequence = [item]
     ds.ImageComments = "SYNTHETIC"
+    return ds
+
+
+def connection_test(created_at: datetime) -> Dataset:
+    """Return a test pattern of the phantom patient, for trying out whether a peer stores things.
+
+    It says in its header and in its pixels that it shows nobody, and that it may be deleted.
+    """
+    ramp = np.tile(np.linspace(0, 255, _SIZE, dtype=np.uint8), (_SIZE, 1))
+    ds = _dx(burn(ramp, _SIZE), created_at)
+    ds.StudyDescription = ds.SeriesDescription = "CONNECTION TEST - DELETE"
+    ds.PatientName, ds.PatientID = "PHANTOM^CONNECTION TEST", "PHANTOM-TEST"
+    ds.AccessionNumber, ds.StudyID = "", "TEST"
+    ds.SyntheticData, ds.ImageComments = "YES", "TEST PATTERN"
     return ds
 
 

@@ -14,6 +14,7 @@ from engine.assessment import Assessment, Bands
 from engine.counterfactual import without
 from engine.errors import PixelError
 from engine.results import DraftReport, Drawing
+from engine.scheduler import Urgency
 from node.clock import Clock, as_datetime
 from node.config_outputs import OutputSettings
 from node.drafted import Counterfactual, Drafted, EarlierFilm, Film
@@ -128,7 +129,7 @@ class Pipeline:
         film = self._choose(images, journey)
         earlier = self._look_for_prior(film, journey)
         engine = journey.engine
-        draft = engine.report(film.image)
+        draft = engine.report(film.image, urgency=_urgency(claim))
         journey.passed("reported", draft.provenance.bundle)
         assessments = engine.assess(film.image, draft.text, self._bands())
         drafted = Drafted(
@@ -288,6 +289,11 @@ def seed_of(claim: Claim) -> int:
     """Return the seed of a generation's drawing: the same on every retry."""
     digest = hashlib.sha256(f"{claim.study_uid}\0{claim.generation}".encode()).digest()
     return int.from_bytes(digest[:4], "big")
+
+
+def _urgency(claim: Claim) -> Urgency:
+    """Return how soon the model is to draft a study."""
+    return Urgency.STAT if claim.is_stat else Urgency.ROUTINE
 
 
 def _likeliest(assessments: Sequence[Assessment]) -> str:

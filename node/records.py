@@ -57,6 +57,8 @@ class Claim:
     owner: str
     predecessor_digest: str | None = None
     """Bundle that made the report of the generation before; None where there is none."""
+    is_stat: bool = False
+    """Somebody waits for it: it goes before every other."""
     peer: str = ""
     called_aet: str = ""
 

@@ -127,6 +127,7 @@ commitment_request = sa.Table(
     sa.Column("transaction_uid", sa.String, primary_key=True),
     sa.Column("destination", sa.String, nullable=False),
     sa.Column("at", sa.Float, nullable=False, index=True),
+    sa.Column("reported_at", sa.Float),
 )
 """Every transaction that was ever begun: a report may come long after it was asked for again."""
 

@@ -26,17 +26,23 @@ class State(StrEnum):
 
 
 TRANSITIONS: dict[State, frozenset[State]] = {
-    State.RECEIVING: frozenset({State.READY, State.FAILED}),
-    State.READY: frozenset({State.RECEIVING, State.RUNNING, State.FAILED}),
+    State.RECEIVING: frozenset({State.READY, State.SKIPPED, State.FAILED}),
+    State.READY: frozenset({State.RECEIVING, State.RUNNING, State.SKIPPED, State.FAILED}),
     State.RUNNING: frozenset({State.READY, State.DRAFTED, State.SKIPPED, State.FAILED}),
     State.DRAFTED: frozenset({State.DELIVERING, State.DONE, State.FAILED}),
     State.DELIVERING: frozenset({State.DONE, State.FAILED}),
-    State.DONE: frozenset(),
+    State.DONE: frozenset({State.DELIVERING}),
     State.SKIPPED: frozenset(),
-    State.FAILED: frozenset(),
+    State.FAILED: frozenset({State.DELIVERING}),
 }
 """A READY study goes back to RECEIVING when an image comes before the draft was begun, a RUNNING
-one goes back to READY when its worker died. From the last three only a new generation leads on."""
+one goes back to READY when its worker died. From the last three only a new generation leads on,
+but for a person who has sent once more what was made."""
+
+ROUTINE, STAT = 0, 1
+"""Priorities of a study: the greater goes first."""
+
+ENDED = frozenset({State.DONE, State.SKIPPED, State.FAILED})
 
 OPEN_TO_IMAGES = frozenset({State.RECEIVING, State.READY})
 """States in which a late image joins the generation; in any other it makes the next one."""

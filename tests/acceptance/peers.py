@@ -113,7 +113,7 @@ class NodeProcess:
 
     def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run another verb on the same configuration."""
-        command = [*COMMAND, arguments[0], "-c", str(self.config), *arguments[1:]]
+        command = [*COMMAND, *arguments, "-c", str(self.config)]
         return subprocess.run(
             command, capture_output=True, text=True, cwd=ROOT, env=self.environment, check=False
         )

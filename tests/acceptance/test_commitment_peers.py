@@ -12,8 +12,12 @@ import sqlalchemy as sa
 
 from node import statuses
 from node.app import Node
+from node.clock import SystemClock
 from node.config import Settings
+from node.peer_trial import PeerTrial
 from node.schema import commitment_request
+from node.scu import Scu
+from node.tls import Tls
 from node.transactions import reading
 from tests.acceptance.peers import Orthanc, free_port, node_settings, peer, wait_for
 from tests.fakes import FakeEngine
@@ -63,6 +67,22 @@ def test_orthanc_commits_to_a_draft_over_an_association_of_its_own(
     wait_for(lambda: study_state(node, ds) == ["DONE"], 30, "the commitment")
     assert _timeline(node, ds.StudyInstanceUID)[-3:] == ["sent", "committed", "done"]
     (series,) = orthanc.find("Series", Modality="SR")
+    assert len(series["Instances"]) == 1
+
+
+def test_a_peer_is_tried_out_to_the_commitment(
+    run_node: Callable[..., Node], start_orthanc: Callable[..., Orthanc]
+) -> None:
+    orthanc = start_orthanc(free_port(), routes=False)
+    node = run_node(orthanc)
+    tls, clock = Tls(node.settings.node.tls, SystemClock()), SystemClock()
+    trial = PeerTrial(node.settings, Scu(node.settings.node, tls), tls, clock, node._database)
+    rows = {row.name: row for row in trial.steps("pacs", store=True)}
+    assert all(row.is_good for row in rows.values()), rows
+    assert "reported after" in rows["commitment"].text
+    (kept,) = orthanc.find("Patient", PatientName="PHANTOM^CONNECTION TEST")
+    assert kept["MainDicomTags"]["PatientID"] == "PHANTOM-TEST"
+    (series,) = orthanc.find("Series", SeriesDescription="CONNECTION TEST - DELETE")
     assert len(series["Instances"]) == 1
 
 

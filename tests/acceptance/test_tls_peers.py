@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -192,6 +193,10 @@ def test_orthanc_sends_and_receives_over_tls(
     settings["peers"] = {"pacs": _secure_peer("HOSPACS", orthanc.port, "report")}
     node = start_node(settings)
     assert "answered in" in node.call("echo", "pacs").stdout
+    tried = json.loads(node.call("peers", "test", "pacs", "--json").stdout)
+    rows = {row["name"]: row["text"] for row in tried if row["is_good"]}
+    assert "TLSv1.3" in rows["tls"]
+    assert "HOSPACS" in rows["peer certificate"]
     path = tmp_path / "film.dcm"
     dicom(good_films[0]).save_as(path, enforce_file_format=True)
     room = authority.issue("CRROOM1", rsa_bits=2048)

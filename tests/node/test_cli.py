@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import sqlalchemy as sa
 import yaml
 
 from engine.backends.select import BACKENDS
+from engine.banner import is_burned
 from node.app import Node
 from node.cli import main
+from node.schema import access
+from node.transactions import reading
 from tests.films import phantom
-from tests.node.conftest import Pacs, associate, free_port, send, wait_for_state
+from tests.node.conftest import Pacs, associate, free_port, send, wait_for, wait_for_state
 
 Start = Callable[..., Node]
 
@@ -110,6 +116,124 @@ def test_echo_verifies_a_peer(config: Path, pacs: Pacs, capsys: pytest.CaptureFi
     assert "known peers: pacs" in capsys.readouterr().err
 
 
+def _tried(
+    config: Path, capsys: pytest.CaptureFixture[str], *more: str
+) -> dict[str, dict[str, Any]]:
+    """Try the peer out; return the rows by name."""
+    main(["peers", "test", "pacs", "-c", str(config), *more, "--json"])
+    return {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+
+
+def test_a_peer_is_tried_out_step_by_step(
+    config: Path, pacs: Pacs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = _tried(config, capsys)
+    assert list(rows)[:2] == ["network", "C-ECHO"]
+    assert rows["context Enhanced SR Storage"]["is_good"]
+    assert "only in place of" in rows["context Basic Text SR Storage"]["text"]
+    assert not pacs.received
+    assert _tried(config, capsys, "--store")["C-STORE"]["is_good"]
+    (left,) = pacs.received
+    assert (left.PatientID, left.SyntheticData) == ("PHANTOM-TEST", "YES")
+    pixels = np.frombuffer(left.PixelData, np.uint16).reshape(left.Rows, left.Columns)
+    assert is_burned((pixels // 16).astype(np.uint8))
+    pacs.status = 0xA700
+    refused = _tried(config, capsys, "--store")["C-STORE"]
+    assert not refused["is_good"]
+    assert "0xA700" in refused["text"]
+
+
+def test_a_trial_ends_where_the_peer_does(
+    config: Path, pacs: Pacs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pacs.stop()
+    (row,) = _tried(config, capsys).values()
+    assert (row["name"], row["is_good"]) == ("network", False)
+    assert "firewall" in row["hint"]
+    assert main(["peers", "test", "nobody", "-c", str(config)]) == 1
+
+
+def test_a_peer_that_takes_nothing_of_ours_is_told_apart(
+    config: Path, pacs: Pacs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pacs.stop()
+    pacs.classes = []
+    pacs.start()
+    rows = _tried(config, capsys)
+    assert rows["C-ECHO"]["is_good"]
+    assert not rows["context Enhanced SR Storage"]["is_good"]
+    assert "take it out" in rows["context Enhanced SR Storage"]["hint"]
+
+
+def test_explain_says_what_would_let_a_caller_in(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ("--calling", "PACS", "--address", "127.0.0.1")
+    assert _run(config, "explain", *asked) == 0
+    assert "let in as peer pacs, for echo, store" in capsys.readouterr().out
+    for caller, hint in (
+        (("--calling", "EVIL", "--address", "127.0.0.1"), "ae_title: EVIL"),
+        (("--calling", "PACS", "--address", "10.0.0.9"), "peers.pacs.cidr"),
+        ((*asked, "--called", "OTHER"), "check_called_aet"),
+    ):
+        assert _run(config, "explain", *caller) == 1
+        assert hint in capsys.readouterr().out
+    assert _run(config, "explain", "--calling", "PACS", "--address", "here") == 1
+    assert "no IP address" in capsys.readouterr().err
+
+
+def test_explain_lists_who_was_turned_away(
+    start_node: Start, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    associate(start_node(), calling="EVIL")
+    (row,) = _json(config, capsys, "explain")
+    assert (row["calling_aet"], "ae_title: EVIL" in row["hint"]) == ("EVIL", True)
+    assert _run(config, "explain") == 0
+    assert "EVIL" in capsys.readouterr().out
+
+
+def test_the_list_of_peers_says_when_they_last_sent(
+    start_node: Start, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    node, ds = start_node(), phantom("peers")
+    send(node, ds)
+    wait_for_state(node, ds, "DONE")
+    assert main(["peers", "list", "-c", str(config), "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["last_at"] > 0
+
+
+def test_studies_are_found_by_patient_key_peer_and_state(
+    start_node: Start, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    node, ds = start_node(), phantom("searched")
+    send(node, ds)
+    wait_for_state(node, ds, "DONE")
+    key = _json(config, capsys, "status")["studies"][0]["key"]
+    for word in (str(ds.PatientID), ds.StudyInstanceUID[:20], key, "pacs"):
+        assert len(_json(config, capsys, "status", "--search", word)["studies"]) == 1
+    for words in (("--search", "nobody"), ("--search", "%"), ("--state", "failed")):
+        assert _json(config, capsys, "status", *words)["studies"] == []
+
+
+def test_verbs_do_what_a_person_asks_and_note_who_it_was(
+    start_node: Start, config: Path, pacs: Pacs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    node, ds = start_node(), phantom("verbs")
+    send(node, ds)
+    wait_for_state(node, ds, "DONE")
+    uid = ds.StudyInstanceUID
+    assert _json(config, capsys, "resend", uid, "--to", "pacs")["outcome"].startswith("1 deliver")
+    wait_for(lambda: len(pacs.received) == 2)
+    for verb in ("retry", "cancel", "stat"):
+        wait_for_state(node, ds, "DONE")
+        assert _run(config, verb, uid) == 1
+        assert "it is DONE" in capsys.readouterr().err or verb == "cancel"
+    with reading(node._database) as connection:
+        (row,) = connection.execute(sa.select(access.c.kind, access.c.user))
+    assert tuple(row) == ("resent", getpass.getuser())
+
+
 def test_status_before_the_first_run_says_so(
     config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -148,13 +272,13 @@ def test_status_of_a_study_shows_its_timeline_in_milliseconds(
     assert _run(config, "status", "1.2.3") == 1
 
 
-def test_replay_makes_a_new_draft(
+def test_redraft_makes_a_new_draft(
     start_node: Start, config: Path, pacs: Pacs, capsys: pytest.CaptureFixture[str]
 ) -> None:
     node, ds = start_node(), phantom("replay")
     send(node, ds)
     wait_for_state(node, ds, "DONE")
-    assert _run(config, "replay", ds.StudyInstanceUID) == 0
+    assert _run(config, "redraft", ds.StudyInstanceUID) == 0
     assert "generation 2" in capsys.readouterr().out
     wait_for_state(node, ds, "DONE", "DONE")
     assert len({made.SOPInstanceUID for made in pacs.received}) == 2

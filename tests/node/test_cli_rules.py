@@ -90,7 +90,7 @@ def test_quiet_hours_hold_a_routine_film_and_no_emergency(bench: Bench) -> None:
         ),
         ({}, ["--calling", "NOBODY"], "refused: no peer has this calling AE title"),
         ({}, ["--calling", "ROOM1"], "refused: this peer may not store"),
-        ({}, ["--called", "OTHER"], "refused: called AE title is not ours: see node.ae_titles"),
+        ({}, ["--called", "OTHER"], "refused: called AE title is not ours"),
         (
             {"Manufacturer": MANUFACTURER},
             [],

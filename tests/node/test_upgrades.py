@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,11 @@ from node.database import open_engine, open_ledger, sqlite_url
 from node.errors import LedgerError
 from node.journal import Journal
 from node.ledger import Ledger
-from node.records import Arrival, Recorded
+from node.records import Recorded
 from node.schema import SCHEMA_VERSION, metadata, study, version
 from node.transactions import writing
 from node.upgrades import BEFORE, upgrade
+from tests.node.test_ledger import ARRIVAL
 
 FIRST = Path(__file__).with_name("ledgers") / "first.sql"
 """The ledger of the first version: a study that is done, one that receives, a rejection."""
@@ -30,22 +32,6 @@ def first(tmp_path: Path) -> Path:
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(FIRST.read_text())
     return path
-
-
-def _arrival(study_uid: str, instance_uid: str) -> Arrival:
-    syntax = "1.2.840.10008.1.2.1"
-    return Arrival(
-        sop_instance_uid=instance_uid,
-        sop_class_uid="1.2.840.10008.5.1.4.1.1.1.1",
-        study_uid=study_uid,
-        series_uid=f"{study_uid}.9",
-        transfer_syntax_uid=syntax,
-        patient_digest="ab12",
-        content_digest="f" * 64,
-        num_bytes=4096,
-        path="images/x.dcm",
-        peer="pacs",
-    )
 
 
 def test_the_first_ledger_opens_with_all_that_it_held(first: Path) -> None:
@@ -68,7 +54,7 @@ def test_the_first_ledger_opens_with_all_that_it_held(first: Path) -> None:
 def test_an_image_of_the_first_ledger_that_comes_again_is_no_conflict(first: Path) -> None:
     engine = open_ledger(sqlite_url(first))
     study_uid = "1.2.826.0.1.3680043.10.1.2"
-    again = _arrival(study_uid, f"{study_uid}.1")
+    again = replace(ARRIVAL, study_uid=study_uid, sop_instance_uid=f"{study_uid}.1")
     assert Ledger(engine).record_arrival(again, 1763700010.0) is Recorded.SAME
     engine.dispose()
 
@@ -92,6 +78,7 @@ def test_an_upgraded_ledger_is_like_one_made_today(url: sa.URL) -> None:
         metadata.create_all(connection, tables=without)
         for name in ("priority", "called_aet"):
             connection.execute(sa.text(f"ALTER TABLE study DROP COLUMN {name}"))
+        connection.execute(sa.text("ALTER TABLE commitment_request DROP COLUMN reported_at"))
         connection.execute(sa.text("DROP TABLE account"))
         connection.execute(sa.text("DROP TABLE feedback"))
     engine.dispose()

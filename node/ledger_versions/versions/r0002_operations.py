@@ -15,6 +15,7 @@ def upgrade() -> None:
     op.add_column("study", priority)
     called = sa.Column("called_aet", sa.String(), nullable=False, server_default="")
     op.add_column("study", called)
+    op.add_column("commitment_request", sa.Column("reported_at", sa.Float(), nullable=True))
     op.create_table(
         "account",
         sa.Column("name", sa.String(), nullable=False),
