@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import tomllib
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ def test_the_shipped_file_comes_with_the_package() -> None:
     assert files("node").joinpath("config.default.yaml").read_text() == shipped_text()
     assert SHIPPED.read_text() == (ROOT / "config.yaml").read_text()
     assert SHIPPED.is_symlink()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert SHIPPED.name in project["tool"]["setuptools"]["package-data"]["node"]
     assert "include config.yaml" in (ROOT / "MANIFEST.in").read_text()
 
 
