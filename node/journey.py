@@ -52,7 +52,7 @@ def spans_of(journey: Journey) -> Span:
     """Return a journey as one span with those of its parts inside, in order of time."""
     parts = tuple(_parts(journey))
     start = min([journey.first_at, *(part.start for part in parts)])
-    end = max([journey.last_at, *(part.end for part in parts)])
+    end = max([start, journey.last_at, *(part.end for part in parts)])
     attributes: dict[str, str | int] = {
         "cxr.study": journey.key,
         "cxr.generation": journey.generation,
