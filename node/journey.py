@@ -122,8 +122,10 @@ def _span(
     attributes: Mapping[str, str | int] | None = None,
     inner: tuple[Span, ...] = (),
 ) -> Span:
-    """Return a span that does not end before it begins, whatever a clock did."""
-    return Span(name, start, max(start, end), attributes or {}, inner)
+    """Return a span that ends after it begins and holds those inside, whatever a clock did."""
+    start = min([start, *(one.start for one in inner)])
+    end = max([start, end, *(one.end for one in inner)])
+    return Span(name, start, end, attributes or {}, inner)
 
 
 def _first(stages: Sequence[Stage], name: str) -> Stage | None:
