@@ -39,6 +39,7 @@ demo:
 docs:
 	cxr-node conformance -c config.yaml --output docs/conformance.md
 	cxr-node metrics --describe --output docs/metrics.md
+	cxr-node schema --output docs/config.schema.json
 
 # drawn, drafted and photographed anew; nothing of a patient is in them
 pictures:

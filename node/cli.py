@@ -14,7 +14,7 @@ from rich.progress import Progress
 
 from engine.config import EngineSettings
 from engine.errors import CxrError
-from node import cli_objects, cli_observe, cli_peers, cli_rules, cli_studies, logs
+from node import cli_config, cli_objects, cli_observe, cli_peers, cli_rules, cli_studies, logs
 from node.audit import trail_path
 from node.audit_chain import verify
 from node.audit_forward import unsent
@@ -78,6 +78,7 @@ def _parser(*, with_demo: bool) -> argparse.ArgumentParser:
     cli_objects.add_verbs(verbs, common)
     cli_rules.add_verbs(verbs, common, machine)
     cli_observe.add_verbs(verbs, common, machine)
+    cli_config.add_verbs(verbs, common, machine)
     demo = verbs.add_parser("demo", help="see the whole journey, with no configuration")
     if with_demo:
         from node.demo import add_arguments
@@ -191,10 +192,11 @@ _VERBS: dict[str, Verb] = {
     "lint": cli_objects.lint,
     "draw": cli_objects.draw,
     "redraw": cli_objects.draw_again,
-    "rules": cli_rules.rules,
     "metrics": cli_observe.metrics,
     "health": cli_observe.health,
     "report": cli_observe.report,
+    **cli_rules.VERBS,
+    **cli_config.VERBS,
     "demo": _demo,
 }
 

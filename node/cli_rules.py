@@ -5,15 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from node.cli_output import console
 from node.config_file import load_settings
 
 
@@ -47,7 +46,7 @@ def _local_time(text: str) -> datetime:
         raise argparse.ArgumentTypeError('write local time as "2026-11-23 21:00"') from None
 
 
-def rules(options: argparse.Namespace) -> int:
+def _rules(options: argparse.Namespace) -> int:
     """Show what would become of a film."""
     from node.rule_test import outcome, try_film
 
@@ -61,17 +60,19 @@ def rules(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({**trial.as_json(), "outcome": outcome(trial)}, indent=2))
         return 0
-    console = Console() if sys.stdout.isatty() else Console(width=240, no_color=True)
-    console.print(escape(f"{options.file}: {outcome(trial)}"), soft_wrap=True)
+    console().print(escape(f"{options.file}: {outcome(trial)}"), soft_wrap=True)
     table = Table("rule", "", "why not", title="rules", title_justify="left", box=None)
     for rule in trial.rules:
         table.add_row(escape(rule.name), "matches" if rule.matched else "", escape(rule.why_not))
-    console.print(table)
+    console().print(table)
     route = trial.route
     urgency = "stat" if route.is_stat else "routine"
-    console.print(f"rule: {escape(route.rule) or 'none'}; {urgency}; bundle {trial.bundle}")
+    console().print(f"rule: {escape(route.rule) or 'none'}; {urgency}; bundle {trial.bundle}")
     for name, kinds in trial.sends.items():
         until = trial.waits.get(name)
         wait = f" (waits: quiet hours until {until})" if until else ""
-        console.print(escape(f"to {name}: {', '.join(kinds)}{wait}"), soft_wrap=True)
+        console().print(escape(f"to {name}: {', '.join(kinds)}{wait}"), soft_wrap=True)
     return 0
+
+
+VERBS = {"rules": _rules}

@@ -15,6 +15,7 @@ from node.checks import check_certificates
 from node.cli_open import database_of, settings_of, user
 from node.cli_output import console, show_table
 from node.clock import SystemClock
+from node.configuration_state import read_state
 from node.journal import Journal
 from node.operations import Operations
 from node.redact import looks_like_a_title, stranger, without_title
@@ -93,15 +94,22 @@ def _status(options: argparse.Namespace) -> int:
     studies = journal.studies(limit=options.limit, state=options.state, text=options.search)
     rejections = [presentable(row) for row in journal.rejections(limit=_NUM_REJECTIONS)]
     certificates = [check for check in check_certificates(settings.node) if check.hint]
+    state = read_state(settings.node.storage.root)
     if options.json:
         from node.standing_now import standing_of  # what it knows of films loads numpy
 
-        node = standing_of(settings, database)
-        shown = {"studies": studies, "rejections": rejections, "node": node}
+        shown = {
+            "studies": studies,
+            "rejections": rejections,
+            "node": standing_of(settings, database),
+            "configuration": None if state is None else state.as_json(),
+        }
         print(json.dumps({**shown, "certificates": list(map(vars, certificates))}, indent=2))
         return 0
     for check in certificates:
         print(f"warning: {check.name}: {check.text} (hint: {check.hint})", file=sys.stderr)
+    for problem in () if state is None else state.problems:
+        print(f"warning: configuration not taken: {problem}", file=sys.stderr)
     marked = [row | {"priority": "STAT" if row["priority"] else ""} for row in studies]
     show_table("studies", _STUDY_COLUMNS, marked)
     show_table("turned away", REJECTION_COLUMNS, rejections)

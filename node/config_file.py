@@ -19,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from node.config import PeerSettings, Settings
 from node.config_over import Override, overrides
+from node.config_rules import RuleSettings
 from node.config_section import Place as Location
 from node.errors import ConfigInvalid, ConfigProblem
 
@@ -188,7 +189,16 @@ def _apply(source: _Source, override: Override) -> None:
         section = _descend(section, here[-1])
     here = (*here, _match(section, override.parts[-1]))
     section[str(here[-1])] = override.value
-    source.overridden[here] = override.origin
+    source.lines = {at: line for at, line in source.lines.items() if at[: len(here)] != here}
+    for below in _keys_of(override.value):
+        source.overridden[*here, *below] = override.origin
+
+
+def _keys_of(value: object) -> Iterator[Location]:
+    """Yield the way to a value, which is none, and to every key below it."""
+    yield ()
+    for name, below in value.items() if isinstance(value, dict) else ():
+        yield from ((str(name), *rest) for rest in _keys_of(below))
 
 
 def _match(section: dict[str, Any], part: str) -> str:
@@ -246,6 +256,8 @@ def _fields_at(here: Location) -> tuple[str, ...]:
     for part in here:
         if model is PeerSettings:
             return ()
+        if part == "rules":
+            return tuple(RuleSettings.model_fields) if len(here) > 2 else ()
         if part == "peers":
             return tuple(PeerSettings.model_fields) if len(here) > 1 else ()
         annotation = model.model_fields[str(part)].annotation

@@ -9,6 +9,9 @@ OutputKind = Literal["report", "findings", "synthetic", "counterfactual", "heatm
 MessageKind = Literal["hl7", "fhir"]
 """The kinds of messages: each goes to the destination of its own name."""
 
+Kind = Literal[OutputKind, MessageKind]
+"""All kinds of output."""
+
 OBJECTS: Final[tuple[OutputKind, ...]] = get_args(OutputKind)
 MESSAGES: Final[tuple[MessageKind, ...]] = get_args(MessageKind)
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from node.config_kinds import MessageKind, OutputKind, kinds_for
+from node.config_kinds import Kind, kinds_for
 from node.config_section import AeTitle, Hours, Place, Section
 
 _RULE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _-]{0,31}")
@@ -33,7 +33,7 @@ Wildcards = Annotated[str, AfterValidator(_check_wildcards)]
 """A value in which `*` stands for any characters and `?` for one, as in C-FIND; case is one."""
 Modality = Annotated[str, Field(pattern=r"^[A-Z0-9_]{1,16}$")]
 BundleChoice = Literal["a", "b", "split"]
-Kinds = tuple[OutputKind | MessageKind, ...]
+Kinds = tuple[Kind, ...]
 
 
 class RuleSettings(Section):

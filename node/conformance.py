@@ -17,6 +17,7 @@ from node.announced import IAN_CLASS, MPPS_CLASS
 from node.commitment import SOP_CLASS as COMMITMENT_CLASS
 from node.config import NodeSettings, Settings
 from node.config_outputs import OutputSettings
+from node.destinations import reached
 from node.finding_codes import FINDING_CODES, PRESENCES
 from node.prior_source import STUDY_ROOT_GET
 from node.query import STUDY_ROOT_FIND
@@ -110,6 +111,9 @@ def _overview(settings: Settings) -> Iterator[str]:
     yield from table(("network service", "user (SCU)", "provider (SCP)"), _services(settings))
     yield f"Application entity title: `{node.ae_title}`, port {node.port}. Roles of this process:"
     yield f"{', '.join(node.roles)}."
+    if node.ae_titles:
+        titles = ", ".join(f"`{title}`" for title in node.ae_titles)
+        yield f"It answers to these titles as well: {titles}."
 
 
 def _services(settings: Settings) -> Iterator[Row]:
@@ -118,7 +122,7 @@ def _services(settings: Settings) -> Iterator[Row]:
     gets = any(peer.priors and peer.retrieve == "get" for peer in peers)
     finds = any(peer.query or peer.priors for peer in peers)
     asks = any(peer.commitment for peer in peers)
-    sends = any(peer.send for peer in peers)
+    sends = not reached(settings).keys().isdisjoint(settings.peers)
     yield "Verification", "yes", _yes("echo" in rights)
     yield "Storage of images", "no", _yes("store" in rights)
     yield "Storage of reports and secondary captures", _yes(sends), "no"

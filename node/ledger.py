@@ -137,8 +137,17 @@ class Ledger:
             )
             note(connection, *place, Stage("claimed", now))
             before = self._report_digest(connection, row.study_uid, row.generation - 1)
-        held = (row.attempts + 1, owner, before, row.peer, row.called_aet, row.priority >= STAT)
-        return Claim(row.study_uid, row.generation, row.key, row.ready_at, *held)
+        return Claim(
+            *place,
+            row.key,
+            row.ready_at,
+            row.attempts + 1,
+            owner,
+            before,
+            row.priority >= STAT,
+            row.peer,
+            row.called_aet,
+        )
 
     def _report_digest(self, connection: Connection, study_uid: str, generation: int) -> str | None:
         """Return the digest of the bundle that made a generation's report, if it has one."""

@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection, Engine
 from node.config_outputs import OutboxSettings
 from node.records import Delivery, DeliveryStatus, Stage, Verdict
 from node.schema import commitment, delivery, output, study
-from node.studies import ENDED, State
+from node.studies import ENDED, ROUTINE, State
 from node.transactions import is_generation, move, note, reading, writing
 
 
@@ -56,22 +56,24 @@ def settle_study(connection: Connection, study_uid: str, generation: int, now: f
     note(connection, study_uid, generation, Stage(end.lower(), now, reason))
 
 
-SAME_STUDY = sa.and_(
-    study.c.study_uid == output.c.study_uid, study.c.generation == output.c.generation
-)
-_IS_ROUTINE = (
-    sa.select(study.c.priority)
-    .join(output, SAME_STUDY)
-    .where(output.c.sop_instance_uid == delivery.c.sop_instance_uid)
-    .correlate(delivery)
-    .scalar_subquery()
-) == 0
-"""Whether a delivery is of a study that may wait; for statements about `delivery`."""
-
 SAME_DELIVERY = sa.and_(
     commitment.c.sop_instance_uid == delivery.c.sop_instance_uid,
     commitment.c.destination == delivery.c.destination,
 )
+
+
+SAME_STUDY = sa.and_(
+    study.c.study_uid == output.c.study_uid, study.c.generation == output.c.generation
+)
+
+_IS_ROUTINE = (
+    sa.select(study.c.priority)
+    .join_from(output, study, SAME_STUDY)
+    .where(output.c.sop_instance_uid == delivery.c.sop_instance_uid)
+    .correlate(delivery)
+    .scalar_subquery()
+) == ROUTINE
+"""Whether a delivery is of a study that may wait; for statements about `delivery` alone."""
 
 
 def _is_open(status: str, commitment_at: float | None) -> bool:
@@ -126,7 +128,7 @@ class Outbox:
             .limit(limit)
         )
         if stat_only:
-            query = query.where(~_IS_ROUTINE)
+            query = query.where(study.c.priority != ROUTINE)
         with reading(self._engine) as connection:
             rows = connection.execute(query).mappings()
             return tuple(Delivery(**row) for row in rows)

@@ -57,10 +57,10 @@ class Claim:
     owner: str
     predecessor_digest: str | None = None
     """Bundle that made the report of the generation before; None where there is none."""
-    peer: str = ""
-    called_aet: str = ""
     is_stat: bool = False
     """Somebody waits for it: it goes before every other."""
+    peer: str = ""
+    called_aet: str = ""
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,6 @@ class Reloader:
         old = self.node
         try:
             new = old.renewed(settings)
-            new.warm_up()
         except CxrError as error:
             self._refuse([error.lines()])
             return
@@ -123,6 +122,7 @@ class Reloader:
             say(_LOG, "config.waits", level=logging.WARNING, reason="a step goes on by itself")
         self._source.on_loaded(settings)
         try:
+            new.warm_up()
             new.start(resumes=True)
         except CxrError as error:
             new.pause()

@@ -11,6 +11,7 @@ from pydicom import dcmread
 from pydicom.dataset import FileDataset
 from pydicom.errors import InvalidDicomError
 
+from node.admission import called_refusal
 from node.config import Settings
 from node.destinations import quiet_until, sent_to
 from node.errors import NodeError
@@ -145,16 +146,14 @@ def _peer(settings: Settings, calling: str) -> str:
 def _refusal(settings: Settings, ds: FileDataset, path: Path, calling: str, called: str) -> str:
     """Return why the film would not get in; empty where it would."""
     node, size_mb = settings.node, path.stat().st_size / _MIB
+    title = called_refusal(node, called) if called else None
     limit_mb = node.intake.max_object_mb
     sender = settings.peers.get(_peer(settings, calling))
     own = own_output(ds, accept_synthetic=node.intake.accept_synthetic)
     tests = (
         (bool(calling) and sender is None, "no peer has this calling AE title"),
         (sender is not None and "store" not in sender.allow, "this peer may not store"),
-        (
-            bool(called) and node.check_called_aet and called not in node.own_titles,
-            "called AE title is not ours: see node.ae_titles",
-        ),
+        (title is not None, title.reason if title else ""),
         (size_mb > limit_mb, f"it has {size_mb:.0f} MB, node.intake.max_object_mb is {limit_mb}"),
         ("PixelData" not in ds, "it holds no pixel data"),
         (own is not None, f"not an image to report on: {own}"),

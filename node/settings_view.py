@@ -54,26 +54,15 @@ def effective(settings: Settings, origins: Mapping[str, str]) -> list[Effective]
         not in it has its default.
     """
     return [
-        Effective(key, _shown(key, value, origin), origin)
+        Effective(key, _shown(value, origin), origin)
         for key, value in leaves(settings)
-        for origin in [_origin(key, origins)]
+        for origin in [origins.get(key, "default")]
     ]
 
 
-def _origin(key: str, origins: Mapping[str, str]) -> str:
-    """Return where a key was written, itself or the list or section that it is part of."""
-    while key:
-        if key in origins:
-            return origins[key]
-        key = key.rpartition(".")[0]
-    return "default"
-
-
-def _shown(key: str, value: object, origin: str) -> Any:
+def _shown(value: object, origin: str) -> Any:
     is_path = isinstance(value, PurePath)
-    if origin.startswith("secrets ") and not is_path:
-        return HIDDEN
-    return _plain(value)
+    return HIDDEN if origin.startswith("secrets ") and not is_path else _plain(value)
 
 
 def _plain(value: object) -> Any:

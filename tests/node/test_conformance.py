@@ -44,6 +44,15 @@ def test_a_peer_changes_the_services_and_is_not_named():
     assert not any(secret in known for secret in ("SECRETPACS", "10.9.8.7", "pacs:"))
 
 
+def test_further_titles_and_what_rules_send_are_told():
+    peer = {"ae_title": "P", "host": "h", "port": 104}
+    rules = [{"name": "all", "send": {"p": ["report"]}}]
+    values = {"node": {"ae_titles": ["CXR2"]}, "peers": {"p": peer}, "outputs": {"rules": rules}}
+    statement = conformance_statement(Settings.model_validate(values))
+    assert "`CXR2`" in statement
+    assert "| Storage of reports and secondary captures | yes | no |" in statement
+
+
 def test_a_profile_changes_the_class():
     air = OutputSettings(findings=FindingsSettings(profile="air"))
     assert "1.2.840.10008.5.1.4.1.1.88.34" in conformance_statement(Settings(outputs=air))
