@@ -10,7 +10,7 @@ export PATH := $(abspath $(VENV))/bin:$(PATH)
 setup:
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet torch==2.13.0
-	$(VENV)/bin/pip install --quiet --editable ".[train,preprocess,cluster,s3,cjk,tensorrt-rtx,dev]"
+	$(VENV)/bin/pip install --quiet --editable ".[train,preprocess,cluster,s3,oidc,otel,cjk,tensorrt-rtx,dev]"
 	$(VENV)/bin/pip install --quiet --no-deps --ignore-requires-python radlabels==0.2.0
 
 check:
@@ -38,6 +38,7 @@ demo:
 
 docs:
 	cxr-node conformance -c config.yaml --output docs/conformance.md
+	cxr-node metrics --describe --output docs/metrics.md
 	cxr-node schema --output docs/config.schema.json
 
 # drawn, drafted and photographed anew; nothing of a patient is in them

@@ -173,9 +173,10 @@ class Engine:
         """
         started = time.perf_counter()
         prompt = self.prompt_on(image, REPORT_INSTRUCTIONS[0], hinted=hinted)
-        text = self.write(prompt, MAX_REPORT_TOKENS, urgency, advance)
+        ids = self.write_ids(prompt, MAX_REPORT_TOKENS, urgency, advance)
+        text = self.prompts.text(ids)
         findings, impression = report.parse(text)
-        return DraftReport(findings, impression, text, self.provenance(started, None))
+        return DraftReport(findings, impression, text, self.provenance(started, None, len(ids)))
 
     def ask(
         self,
@@ -188,8 +189,8 @@ class Engine:
         """Answer a question on a film, greedily."""
         started = time.perf_counter()
         prompt = self.prompt_on(image, question.strip())
-        text = self.write(prompt, MAX_ANSWER_TOKENS, urgency, advance)
-        return Answer(question, text, self.provenance(started, None))
+        ids = self.write_ids(prompt, MAX_ANSWER_TOKENS, urgency, advance)
+        return Answer(question, self.prompts.text(ids), self.provenance(started, None, len(ids)))
 
     def draw(
         self,
@@ -217,7 +218,7 @@ class Engine:
             codes = self.scheduler.run(turns, urgency)
         with self.scheduler.between_steps():
             image = film_from_codes(self.backend, codes)
-        return Drawing(text, image, tuple(codes), self.provenance(started, seed))
+        return Drawing(text, image, tuple(codes), self.provenance(started, seed, len(codes)))
 
     def prompt_on(self, image: Image, instruction: str, *, hinted: bool = True) -> list[int]:
         """Return the prompt of an instruction on a film."""
@@ -229,6 +230,12 @@ class Engine:
         self, prompt: list[int], max_new_tokens: int, urgency: Urgency, advance: Advance = ignore
     ) -> str:
         """Return what the model writes after a prompt, greedily."""
+        return self.prompts.text(self.write_ids(prompt, max_new_tokens, urgency, advance))
+
+    def write_ids(
+        self, prompt: list[int], max_new_tokens: int, urgency: Urgency, advance: Advance = ignore
+    ) -> list[int]:
+        """Return the tokens that the model writes after a prompt, greedily."""
         with self.slots.lend(prompt) as slot:
             turns = write_text(
                 slot,
@@ -238,11 +245,10 @@ class Engine:
                 guess=self.phrases.guess,
                 advance=advance,
             )
-            ids = self.scheduler.run(turns, urgency)
-        return self.prompts.text(ids)
+            return self.scheduler.run(turns, urgency)
 
-    def provenance(self, started: float, seed: int | None) -> Provenance:
-        """Return the record of an answer that began at ``started``."""
+    def provenance(self, started: float, seed: int | None, num_tokens: int) -> Provenance:
+        """Return the record of an answer of so many tokens that began at ``started``."""
         return Provenance(
             bundle_name=self.name,
             bundle_version=self.version,
@@ -251,6 +257,7 @@ class Engine:
             backend=self.backend.name,
             seed=seed,
             milliseconds=round(1000 * (time.perf_counter() - started), 3),
+            num_tokens=num_tokens,
         )
 
 

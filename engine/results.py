@@ -30,6 +30,8 @@ class Provenance:
     backend: str
     seed: int | None
     milliseconds: float
+    num_tokens: int = 0
+    """Tokens that the model wrote; 0 in records of earlier versions."""
 
     @property
     def bundle(self) -> str:

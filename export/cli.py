@@ -27,6 +27,7 @@ from export.graph import SCHEMES
 from export.parity import MAX_KL, MIN_TOP1
 from export.phrases import add_phrases
 from export.quantize import Measured, choose, measure, restored
+from export.statistics import add_statistics
 
 LICENSE = Path(__file__).parent / "LICENSE-weights.txt"
 
@@ -44,6 +45,7 @@ def bundle(options: argparse.Namespace) -> None:
         parent_dir=options.parent,
     )
     target = export_bundle(settings, films.images, films.frontal("train"))
+    add_statistics(target, films)
     made = open_bundle(target)
     size = sum(entry["bytes"] for entry in made.manifest["files"].values())
     print(f"{target}: {size / 2**20:.1f} MiB, digest {made.digest[:12]}")
@@ -128,6 +130,12 @@ def phrases(options: argparse.Namespace) -> None:
     print(f"{options.bundle}: version {options.version}, {len(book.follows):,} phrases")
 
 
+def statistics(options: argparse.Namespace) -> None:
+    """Add to a bundle what its training films look like: nodes tell by it when films drift."""
+    found = add_statistics(options.bundle, RunFilms.read(options.run), options.version)
+    print(f"{options.bundle}: version {options.version}, {found.num_films:,} films")
+
+
 def import_llm_cxr(options: argparse.Namespace) -> None:
     """Make a bundle of a published LLM-CXR checkpoint."""
     from export.published import PublishedSettings
@@ -185,6 +193,11 @@ def parser() -> argparse.ArgumentParser:
     usual.add_argument("--bundle", type=Path, required=True, help="bundle to change")
     usual.add_argument("--version", required=True, help="version of the changed bundle")
     usual.set_defaults(call=phrases)
+    films = verbs.add_parser("statistics", help=statistics.__doc__)
+    films.add_argument("--run", type=Path, default=Path("runs/demo"), help="run directory")
+    films.add_argument("--bundle", type=Path, required=True, help="bundle to change")
+    films.add_argument("--version", required=True, help="version of the changed bundle")
+    films.set_defaults(call=statistics)
     published = verbs.add_parser("import-llm-cxr", help=import_llm_cxr.__doc__)
     published.add_argument("--model", type=Path, required=True, help="folder of the GPT-NeoX")
     published.add_argument("--vqgan", type=Path, required=True, help="taming checkpoint (.ckpt)")

@@ -13,6 +13,8 @@ from node.config import WorkSettings
 from node.errors import DraftRefused
 from node.ledger import Ledger
 from node.logs import get_logger, say
+from node.metered_draft import meter_generation
+from node.meters import NO_METERS, Meters
 from node.models import Models
 from node.ports import Renderer
 from node.questions import Question, Questions
@@ -59,6 +61,8 @@ class Answerer:
     ----------
     carries
         Whether answers go into a successor of the draft by themselves.
+    meters
+        Count what the model writes.
     """
 
     def __init__(
@@ -71,6 +75,7 @@ class Answerer:
         work: WorkSettings,
         *,
         carries: bool,
+        meters: Meters = NO_METERS,
     ) -> None:
         self._models = models
         self._films = films
@@ -79,6 +84,7 @@ class Answerer:
         self._clock = clock
         self._work = work
         self._carries = carries
+        self._meters = meters
 
     def step(self) -> bool:
         """Answer the question that has waited longest, or carry answers into a draft."""
@@ -109,6 +115,7 @@ class Answerer:
         provenance = answer.provenance.as_json() | {"source": source}
         kept = self._questions.answer(claimed, answer.text, provenance, self._clock.now())
         self._say(claimed, "question.answered" if kept else "question.claim_lost")
+        meter_generation(self._meters, "answer", provenance)
 
     def _fail(self, claimed: Question, reason: str) -> None:
         """End a question, or leave it for later where another attempt may bring more."""

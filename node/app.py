@@ -7,6 +7,7 @@ import socket
 
 import sqlalchemy as sa
 
+from node.alerts import Alert
 from node.announcements import Announcements
 from node.answering import Answerer, Films
 from node.audit import Auditor, whose
@@ -29,14 +30,17 @@ from node.leases import Leases
 from node.ledger import Ledger
 from node.logs import get_logger, say
 from node.makers import kinds_in_study
+from node.meters import NO_METERS, Meters
 from node.models import Models
 from node.objects import Copies
+from node.observation import Observation
 from node.offered import services_of
 from node.peers import PeerBook
 from node.pipeline import Pipeline
 from node.ports import Drafter
 from node.premises import Premises
 from node.priors import Priors, PriorShelf
+from node.prometheus import open_meters
 from node.questions import Questions
 from node.receiver import Receiver
 from node.retention import Retention
@@ -76,6 +80,8 @@ class Node:
         The second model, where `engine.challenger` names one.
     premises
         What an earlier node worked on, for one that takes its place; it has the clock then.
+    meters
+        Count what happens; without any, the node opens its own where metrics are served.
 
     Raises
     ------
@@ -93,8 +99,10 @@ class Node:
         *,
         challenger: Drafter | None = None,
         premises: Premises | None = None,
+        meters: Meters = NO_METERS,
     ) -> None:
         self.settings = settings
+        self._meters = meters if meters is not NO_METERS else open_meters(settings.node)
         self._drafters = (engine, challenger)
         share = settings.engine.challenger_share
         self._models = Models(engine, challenger, share) if engine is not None else None
@@ -111,26 +119,38 @@ class Node:
         self._questions = Questions(database)
         self._dispatch: Dispatch = self._make_dispatch(ledger_url(settings.node))
         scu = Scu(settings.node, self._tls)
+        kick = self._dispatch.kick
         self._departures = Departures(
-            settings, scu, database, self._spool, self._clock, self._dispatch.kick
+            settings, scu, database, self._spool, self._clock, kick, self._meters
         )
-        self._announcements = Announcements(database, self._clock, self._dispatch.kick)
+        self._announcements = Announcements(database, self._clock, kick)
         self._scp = Scp(
             settings.node,
             PeerBook(settings.peers),
-            Receiver(settings.node.intake, self._spool, self._ledger, self._clock),
+            Receiver(settings.node.intake, self._spool, self._ledger, self._clock, self._meters),
             self.journal,
             self._clock,
             self._tls,
             services_of(
                 self._departures.committer, self._departures.custodian, self._announcements
             ),
+            self._meters,
         )
         chain = premises.chain
         self._auditor = None if chain is None else self._make_auditor(chain)
         self._renderer = ConfinedRenderer(settings.node.work)
+        self.observation = Observation(
+            settings,
+            database,
+            self._spool,
+            self._tls,
+            self._clock,
+            engine,
+            self._scp,
+            self._dispatch,
+            self._meters,
+        )
         self._add_steps(scu)
-        kick = self._dispatch.kick
         self._web = open_web(settings.node, premises, self._spool, kick)
 
     def _make_confirmer(self, scu: Scu) -> Confirmer:
@@ -171,6 +191,8 @@ class Node:
         )
         self._dispatch.add("closer", self._kicking(closer.step))
         self._dispatch.add("certificates", self._tls.step)
+        for name, step in self.observation.steps():
+            self._dispatch.add(name, step)
         if self._objects is not None:
             self._dispatch.add("copies", Copies(settings.node.storage.root).step)
         if "draft" in settings.node.roles and self._models is not None:
@@ -211,6 +233,7 @@ class Node:
                 clock,
                 settings.node.work,
                 settings.outputs.outbox,
+                self._meters,
             )
             for number in range(settings.node.work.num_workers)
         ]
@@ -219,7 +242,16 @@ class Node:
         films = Films(reviews, self._ledger, self._spool, self._renderer)
         carries = settings.outputs.report.answers
         work = settings.node.work
-        answerer = Answerer(models, films, reviews, self._questions, clock, work, carries=carries)
+        answerer = Answerer(
+            models,
+            films,
+            reviews,
+            self._questions,
+            clock,
+            work,
+            carries=carries,
+            meters=self._meters,
+        )
         self._dispatch.add("answers", self._kicking(answerer.step), work.draft_timeout_s)
 
     def _add_delivery(self, scu: Scu) -> None:
@@ -263,9 +295,10 @@ class Node:
 
         Raises
         ------
-        PortTaken, WebPortTaken
+        PortTaken, WebPortTaken, MonitorPortTaken
             A port cannot be bound.
         """
+        self.open_monitor()
         if self._auditor is not None:
             self._auditor.start(resumes=resumes)
         resumed = 0 if self._shares or resumes else self._recover()
@@ -299,6 +332,21 @@ class Node:
         if "draft" in self.settings.node.roles and self._models is not None:
             self._renderer.warm_up()
             self._models.warm_up()
+        self.observation.warmed_up()
+
+    def open_monitor(self) -> None:
+        """Serve metrics, health and readiness from now on: a model takes its time to load.
+
+        Raises
+        ------
+        MonitorPortTaken
+            The port cannot be bound.
+        """
+        self.observation.start()
+
+    def alerts(self) -> tuple[Alert, ...]:
+        """Return the active alerts, the oldest first."""
+        return self.observation.alerts()
 
     def reload(self) -> bool:
         """Read certificates and keys again; tell whether they are in use now."""
@@ -322,7 +370,13 @@ class Node:
             The settings ask for something that is not to be had.
         """
         engine, challenger = self._drafters
-        return Node(settings, engine, challenger=challenger, premises=self._premises)
+        return Node(
+            settings,
+            engine,
+            challenger=challenger,
+            premises=self._premises,
+            meters=self._meters,
+        )
 
     def pause(self) -> bool:
         """Let the steps under way end and begin no other; tell whether all ended in time.
@@ -331,6 +385,7 @@ class Node:
         """
         if self._web is not None:
             self._web.stop()
+        self.observation.stop()
         ended = self._dispatch.stop(_STOP_TIMEOUT_S)
         self._renderer.stop()
         return ended

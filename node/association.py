@@ -33,6 +33,7 @@ from node.intake import Command, read_header
 from node.logs import get_logger, say
 from node.messages import Messages
 from node.messages import read_header as read_pdu_header
+from node.meters import ASSOCIATIONS, ASSOCIATIONS_REFUSED, Meters
 from node.negotiation import Offers, answer_contexts, answer_roles
 from node.pdu import (
     AnsweredContext,
@@ -69,6 +70,7 @@ class House:
     refusals: Refusals
     offers: Offers
     services: Mapping[tuple[str, Operation], Service]
+    meters: Meters
 
 
 class Association:
@@ -129,10 +131,12 @@ class Association:
         house = self._house
         place = house.admission.admit(request, self._address, self._connection.sock)
         if isinstance(place, Refusal):
+            house.meters.count(ASSOCIATIONS_REFUSED, place.kind)
             self._note("association", place.reason, place.hint)
             self._say_last(encode_reject(*place.code))
             return False
         self._place, self._connection.is_known = place, True
+        house.meters.count(ASSOCIATIONS, place.peer.name)
         self._channel.widen()
         answered = answer_contexts(request, house.offers.to(place.peer.settings.allow))
         self._contexts = {one.context_id: one for one in answered if one.is_accepted}

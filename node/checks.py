@@ -44,6 +44,7 @@ def run_checks(settings: Settings, load_bundle: LoadBundle) -> Iterator[Check]:
     yield from _check_backends(settings)
     yield from check_certificates(settings.node)
     yield from _check_web(settings.node)
+    yield from _check_metrics(settings.node)
     yield from _check_peers(settings)
     yield from _check_channels(settings)
 
@@ -55,15 +56,23 @@ def _check_port(settings: NodeSettings) -> Check:
 def _check_web(settings: NodeSettings) -> Iterator[Check]:
     """Try the port of the review page, and the file of those who may come in."""
     web = settings.web
-    if not web.enabled or web.token_file is None:
+    if not web.enabled:
         return
     try:
         number = len(Tokens(web.token_file))
     except TokenFileUnfit as error:
         yield Check("web tokens", False, str(error), error.hint)
     else:
-        yield Check("web tokens", True, f"{number} in {web.token_file}")
+        if web.token_file is not None:
+            yield Check("web tokens", True, f"{number} in {web.token_file}")
     yield _check_listening("web port", settings, web.bind, web.port)
+
+
+def _check_metrics(settings: NodeSettings) -> Iterator[Check]:
+    """Try the port for monitoring."""
+    metrics = settings.metrics
+    if metrics.enabled:
+        yield _check_listening("metrics port", settings, metrics.bind, metrics.port)
 
 
 def _check_listening(name: str, settings: NodeSettings, bind: str, port: int) -> Check:

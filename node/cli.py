@@ -14,13 +14,14 @@ from rich.progress import Progress
 
 from engine.config import EngineSettings
 from engine.errors import CxrError
-from node import cli_config, cli_objects, cli_peers, cli_rules, cli_studies, logs
+from node import cli_config, cli_objects, cli_observe, cli_peers, cli_rules, cli_studies, logs
 from node.audit import trail_path
 from node.audit_chain import verify
 from node.audit_forward import unsent
 from node.checks import Check, run_checks
 from node.cli_open import database_of, settings_of
 from node.cli_output import show_checks
+from node.config import Settings
 from node.config_file import load
 from node.errors import ConfigInvalid
 from node.loading import load_engine
@@ -76,6 +77,7 @@ def _parser(*, with_demo: bool) -> argparse.ArgumentParser:
     feedback.add_argument("action", choices=["export"], help="print a JSON line for each")
     cli_objects.add_verbs(verbs, common)
     cli_rules.add_verbs(verbs, common, machine)
+    cli_observe.add_verbs(verbs, common, machine)
     cli_config.add_verbs(verbs, common, machine)
     demo = verbs.add_parser("demo", help="see the whole journey, with no configuration")
     if with_demo:
@@ -96,20 +98,27 @@ def _show_problems(error: ConfigInvalid, *, as_json: bool) -> None:
 def _run(options: argparse.Namespace) -> int:
     """Run the node."""
     from node.inference import inference
+    from node.prometheus import open_meters
 
     loaded = load(options.config, os.environ)
     settings = loaded.settings
-    logs.set_up(settings.node.log_level)
+    _set_up_logs(settings)
     logs.guard_crashes()
-    with inference(settings) as models:
+    meters = open_meters(settings.node)
+    with inference(settings, meters) as models:
         from node.app import Node  # while the model loads
         from node.reloading import Source
         from node.running import run_until_signalled
 
-        source = Source(loaded.path, os.environ, lambda new: logs.set_up(new.node.log_level))
+        source = Source(loaded.path, os.environ, _set_up_logs)
         engine, challenger = (*models, None, None)[:2]
-        run_until_signalled(Node(settings, engine, challenger=challenger), source)
+        node = Node(settings, engine, challenger=challenger, meters=meters)
+        run_until_signalled(node, source)
     return 0
+
+
+def _set_up_logs(settings: Settings) -> None:
+    logs.set_up(settings.node.log_level, shape=settings.node.log_format)
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -183,6 +192,9 @@ _VERBS: dict[str, Verb] = {
     "lint": cli_objects.lint,
     "draw": cli_objects.draw,
     "redraw": cli_objects.draw_again,
+    "metrics": cli_observe.metrics,
+    "health": cli_observe.health,
+    "report": cli_observe.report,
     **cli_rules.VERBS,
     **cli_config.VERBS,
     "demo": _demo,

@@ -87,7 +87,8 @@ def add_verbs(
 def _status(options: argparse.Namespace) -> int:
     """Show studies and rejections, or one study."""
     settings = settings_of(options)
-    journal = Journal(database_of(settings))
+    database = database_of(settings)
+    journal = Journal(database)
     if options.study:
         return _show_study(journal, options)
     studies = journal.studies(limit=options.limit, state=options.state, text=options.search)
@@ -95,8 +96,14 @@ def _status(options: argparse.Namespace) -> int:
     certificates = [check for check in check_certificates(settings.node) if check.hint]
     state = read_state(settings.node.storage.root)
     if options.json:
-        configuration = None if state is None else state.as_json()
-        shown = {"studies": studies, "rejections": rejections, "configuration": configuration}
+        from node.standing_now import standing_of  # what it knows of films loads numpy
+
+        shown = {
+            "studies": studies,
+            "rejections": rejections,
+            "node": standing_of(settings, database),
+            "configuration": None if state is None else state.as_json(),
+        }
         print(json.dumps({**shown, "certificates": list(map(vars, certificates))}, indent=2))
         return 0
     for check in certificates:

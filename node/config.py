@@ -20,10 +20,13 @@ from pydantic import (
 )
 
 from engine.config import EngineSettings
+from node.config_alerts import AlertSettings
 from node.config_kinds import CHANNELS, RESERVED, OutputKind
+from node.config_metrics import MetricsSettings
 from node.config_outputs import HttpSettings, OutputSettings, address_of
 from node.config_rules import rule_faults
 from node.config_section import AeTitle, Host, Hours, Port, Seconds, Section, faults_at
+from node.config_tracing import TracingSettings
 from node.config_web import WebSettings
 
 _PEER_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
@@ -198,6 +201,7 @@ class NodeSettings(Section):
     dimse_timeout_s: Seconds = 30.0
     idle_timeout_s: Seconds = 60.0
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["console", "json"] = "console"
     reload: Literal["watch", "signal"] = "watch"
     storage: StorageSettings = StorageSettings()
     ledger: LedgerSettings = LedgerSettings()
@@ -208,6 +212,9 @@ class NodeSettings(Section):
     tls: TlsSettings = TlsSettings()
     audit: AuditSettings = AuditSettings()
     web: WebSettings = WebSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    alerts: AlertSettings = AlertSettings()
+    tracing: TracingSettings = TracingSettings()
 
     @property
     def own_titles(self) -> tuple[str, ...]:

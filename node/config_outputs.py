@@ -108,13 +108,14 @@ class HttpSettings(Section):
             raise ValueError("a server takes a password or a token: set one of them")
         parts = urlsplit(self.url or "")
         has_secret = self.password_file is not None or self.token_file is not None
-        if has_secret and parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+        if has_secret and parts.scheme == "http" and not is_loopback_url(self.url or ""):
             raise ValueError("a password or token goes over https alone")
         return self
 
 
-def _is_loopback(host: str) -> bool:
-    return host in ("localhost", "127.0.0.1", "::1")
+def is_loopback_url(url: str) -> bool:
+    """Tell whether a server runs on this machine."""
+    return urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
 
 
 class StowSettings(HttpSettings):

@@ -1,4 +1,4 @@
-"""The `node.web` section: the review page, off until a site asks for it."""
+"""The `node.web` section: the pages, off until a site asks for them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from node.config_oidc import OidcSettings
+from node.config_outputs import Url
 from node.config_section import Port, Seconds, Section
 
 
@@ -22,7 +24,7 @@ def is_loopback(host: str) -> bool:
 
 
 class WebSettings(Section):
-    """The review page and its API."""
+    """The pages and their API."""
 
     enabled: bool = False
     bind: str = "127.0.0.1"
@@ -34,13 +36,16 @@ class WebSettings(Section):
     max_failures: Annotated[int, Field(ge=1, le=100)] = 5
     lockout_s: Seconds = 60.0
 
+    public_url: Url | None = None
+    oidc: OidcSettings = OidcSettings()
+
     @model_validator(mode="after")
     def _lets_no_stranger_in(self) -> WebSettings:
-        if self.enabled and self.token_file is None:
-            raise ValueError("enabled needs a token_file: nobody gets in without a token")
+        if self.oidc.issuer and self.public_url is None:
+            raise ValueError("the provider sends people back here: set public_url")
         if self.enabled and not (is_loopback(self.bind) or self.tls or self.allow_plain):
             raise ValueError(
-                "tokens and patients would cross the network in the clear: set tls, bind to"
+                "passwords and patients would cross the network in the clear: set tls, bind to"
                 " 127.0.0.1, or allow_plain where a proxy in front speaks TLS"
             )
         return self

@@ -17,6 +17,7 @@ from node.config_outputs import OutboxSettings
 from node.errors import PeerError
 from node.fallback import Fallback
 from node.logs import get_logger, say
+from node.meters import DELIVERY_ATTEMPTS, NO_METERS, Meters
 from node.outbox import Outbox, backoff_s
 from node.records import Delivery, DeliveryStatus, Verdict
 from node.redact import key
@@ -59,6 +60,8 @@ class Deliverer:
         Back-off and deadline.
     quiet_until
         Tells of a destination when its quiet hours end, at a local time; None where there are none.
+    meters
+        Count what comes of attempts.
     """
 
     def __init__(
@@ -70,8 +73,10 @@ class Deliverer:
         spool: Spool,
         clock: Clock,
         quiet_until: QuietUntil,
+        meters: Meters = NO_METERS,
     ) -> None:
         self._carriers = carriers
+        self._meters = meters
         self._rule = rule
         self._outbox = outbox
         self._fallback = fallback
@@ -158,6 +163,7 @@ class Deliverer:
         now = self._clock.now()
         self._outbox.begin(item, now)
         self._outbox.settle(item, verdict, now)
+        self._meters.count(DELIVERY_ATTEMPTS, item.destination, verdict.status)
         sent = verdict.status is DeliveryStatus.SENT
         say(
             _LOG,

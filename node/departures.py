@@ -17,6 +17,7 @@ from node.delivery import Deliverer
 from node.destinations import carriers_of, quiet_until, reached
 from node.dispatch import Step
 from node.fallback import Fallback
+from node.meters import NO_METERS, Meters
 from node.outbox import Outbox
 from node.scu import Scu
 from node.spool import Spool
@@ -39,6 +40,8 @@ class Departures:
     ----------
     kick
         Called after something changed the ledger: there may be more to do.
+    meters
+        Count what comes of attempts.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class Departures:
         spool: Spool,
         clock: Clock,
         kick: Callable[[], None],
+        meters: Meters = NO_METERS,
     ) -> None:
         self._settings = settings
         peers, outputs = settings.peers, settings.outputs
@@ -63,6 +67,7 @@ class Departures:
             spool,
             clock,
             partial(quiet_until, settings),
+            meters,
         )
         commitments = Commitments(
             database,

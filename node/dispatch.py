@@ -39,6 +39,9 @@ class Dispatch(Protocol):
     def kick(self) -> None:
         """Look at the ledger now."""
 
+    def dead(self) -> tuple[str, ...]:
+        """Return the names of the threads that were started and have died."""
+
     def stop(self, timeout_s: float) -> bool:
         """Finish the steps under way; tell whether all ended in time."""
 
@@ -142,6 +145,12 @@ class LocalDispatch:
         """Wake every thread."""
         for loop in self._loops:
             loop.wake.set()
+
+    def dead(self) -> tuple[str, ...]:
+        """Return the names of the threads that were started and have died."""
+        return tuple(
+            loop.name for loop in self._loops if loop.ident is not None and not loop.is_alive()
+        )
 
     def _replace_hanging(self) -> bool:
         """Put another thread in the place of each that hangs, so many times and no more."""

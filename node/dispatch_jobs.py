@@ -106,6 +106,12 @@ class JobDispatch:
             shared.watch()
         return False
 
+    def dead(self) -> tuple[str, ...]:
+        """Return the names of the threads that were started and have died."""
+        has_died = self._runner.ident is not None and not self._runner.is_alive()
+        runner = ("jobs",) if self._shared and has_died else ()
+        return (*self._own.dead(), *self._sweeper.dead(), *runner)
+
     def stop(self, timeout_s: float) -> bool:
         """Finish the steps under way; tell whether all ended in time."""
         ended = self._sweeper.stop(timeout_s) and self._own.stop(timeout_s)

@@ -102,7 +102,7 @@ def open_server(settings: HttpSettings) -> Iterator[Server]:
     PeerError
         A file cannot be used, or, inside the block, the server cannot be reached.
     """
-    context = _context(settings)
+    context = tls_context(settings.ca)
     try:
         with httpx.Client(
             auth=_basic(settings),
@@ -164,17 +164,17 @@ def _bearer(settings: HttpSettings) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-def _context(settings: HttpSettings) -> ssl.SSLContext:
-    """Return a context that takes certificates of the configured authorities alone."""
+def tls_context(ca: Path | None) -> ssl.SSLContext:
+    """Return a context that takes certificates of some authorities alone; None: the system's."""
     context = strict_context(ssl.PROTOCOL_TLS_CLIENT)
-    if settings.ca is None:
+    if ca is None:
         context.load_default_certs()
         return context
     try:
-        context.load_verify_locations(settings.ca)
+        context.load_verify_locations(ca)
     except (OSError, ssl.SSLError) as error:
         raise PeerError(
-            f"the authorities in {settings.ca} cannot be used", hint="it must be a PEM file"
+            f"the authorities in {ca} cannot be used", hint="it must be a PEM file"
         ) from error
     return context
 

@@ -23,6 +23,7 @@ from node.inference_turns import Turns
 from node.inference_verdict import LostWithOthers
 from node.inference_wire import Message
 from node.logs import get_logger, say
+from node.meters import NO_METERS, Meters
 
 _LOG = get_logger("inference")
 _Result = TypeVar("_Result")
@@ -43,12 +44,18 @@ class InferenceChild:
         The `node.work` section: how long a draft may take, and how much memory.
     module
         What runs in the process.
+    meters
+        Count the starts of the process.
     """
 
     def __init__(
-        self, engine: EngineSettings, work: WorkSettings, module: str = "node.inference_child"
+        self,
+        engine: EngineSettings,
+        work: WorkSettings,
+        module: str = "node.inference_child",
+        meters: Meters = NO_METERS,
     ) -> None:
-        self._process = ModelProcess(engine, work, module, _hello)
+        self._process = ModelProcess(engine, work, module, _hello, meters)
         self._timeout_s = work.draft_timeout_s
         self._turns = Turns(MAX_CALLS)
         self._opening = threading.Lock()
@@ -210,7 +217,9 @@ def _hello(message: Message) -> Mapping[str, Any]:
 
 
 @contextmanager
-def inference(settings: Settings) -> Iterator[tuple[InferenceChild, ...]]:
+def inference(
+    settings: Settings, meters: Meters = NO_METERS
+) -> Iterator[tuple[InferenceChild, ...]]:
     """Run the models beside the block, if this node drafts; they load while the block goes on.
 
     The bundle that drafts is the first of them; the challenger, if there is one, the second.
@@ -218,7 +227,8 @@ def inference(settings: Settings) -> Iterator[tuple[InferenceChild, ...]]:
     if "draft" not in settings.node.roles:
         yield ()
         return
-    children = tuple(InferenceChild(one, settings.node.work) for one in settings.engine.each)
+    work = settings.node.work
+    children = tuple(InferenceChild(one, work, meters=meters) for one in settings.engine.each)
     try:
         for child in children:
             child.start()

@@ -16,6 +16,7 @@ from node.children import start_child
 from node.config import WorkSettings
 from node.inference_line import Line
 from node.inference_wire import Message
+from node.meters import INFERENCE_STARTS, NO_METERS, Meters
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
 
@@ -33,6 +34,8 @@ class ModelProcess:
         What runs in the process.
     hello
         Reads who the model is.
+    meters
+        Count the starts.
     """
 
     def __init__(
@@ -41,12 +44,14 @@ class ModelProcess:
         work: WorkSettings,
         module: str,
         hello: Callable[[Message], Any],
+        meters: Meters = NO_METERS,
     ) -> None:
         bundle = None if engine.bundle is None else engine.bundle.resolve()
         wanted = engine.model_copy(update={"bundle": bundle}).model_dump(mode="json")
         self._argument = json.dumps({"engine": wanted, "memory_mb": work.engine_memory_mb})
         self._module = module
         self._hello = hello
+        self._meters = meters
         self._timeout_s = work.draft_timeout_s
         self._line: Line | None = None
         self._num_failed = 0
@@ -74,6 +79,7 @@ class ModelProcess:
         if line is not None:
             self._wait_after(line)
         self._started_at = time.monotonic()
+        self._meters.count(INFERENCE_STARTS)
         process = start_child(self._module, self._argument, stderr=subprocess.DEVNULL)
         self._line = Line(process, self._hello, self._timeout_s)
         return self._line

@@ -241,14 +241,23 @@ class Ledger:
                 note(connection, *place, Stage("done", now, reason))
         return True
 
-    def end(self, claim: Claim, state: State, reason: str, now: float) -> bool:
-        """End a claimed study without a draft: SKIPPED or FAILED, with its reason."""
+    def end(
+        self, claim: Claim, state: State, reason: str, now: float, stages: Sequence[Stage] = ()
+    ) -> bool:
+        """End a claimed study without a draft: SKIPPED or FAILED, with its reason.
+
+        Parameters
+        ----------
+        stages
+            How far it came.
+        """
         with writing(self._engine) as connection:
             if not self._holds(connection, claim):
                 return False
             place = (claim.study_uid, claim.generation)
             move(connection, *place, state, reason=reason, lease_owner=None, lease_until=None)
-            note(connection, *place, Stage(state.lower(), now, reason))
+            for stage in (*stages, Stage(state.lower(), now, reason)):
+                note(connection, *place, stage)
         return True
 
     def postpone(self, claim: Claim, reason: str, until: float) -> None:

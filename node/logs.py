@@ -1,7 +1,8 @@
-"""Log lines: one event, one line, `key=value` fields, no patient data."""
+"""Log lines: one event, one line, fields as `key=value` or as JSON, no patient data."""
 
 from __future__ import annotations
 
+import json
 import logging
 import resource
 import sys
@@ -10,7 +11,7 @@ import traceback
 import warnings
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TextIO
+from typing import Literal, TextIO
 
 from engine.errors import CxrError
 from node import redact
@@ -20,28 +21,60 @@ _ROOT = "cxr_node"
 _LIBRARIES = (
     *("pydicom", "pynetdicom", "highdicom", "procrastinate", "psycopg"),
     *("fpdf", "fontTools", "httpx", "httpcore", "uvicorn", "asyncio"),
+    *("opentelemetry", "urllib3"),
 )
 
 
+LogFormat = Literal["console", "json"]
+
+_EVENT, _FIELDS = "cxr_event", "cxr_fields"
+
+
 class _LineFormatter(logging.Formatter):
-    """`2026-11-22T04:33:48.123Z INFO instance.new study=… peer=…`."""
+    """`2026-11-22T04:33:48.123Z INFO instance.new study=… peer=…`, or the same as JSON.
+
+    Parameters
+    ----------
+    shape
+        `console`, or `json`: one object a line with `at`, `level`, `event` and the fields.
+    """
+
+    def __init__(self, shape: LogFormat) -> None:
+        super().__init__()
+        self._shape = shape
 
     def format(self, record: logging.LogRecord) -> str:
         """Render one record as one line."""
         at = datetime.fromtimestamp(record.created, tz=UTC).isoformat(timespec="milliseconds")
-        return f"{at.removesuffix('+00:00')}Z {record.levelname} {self._message(record)}"
+        at = f"{at.removesuffix('+00:00')}Z"
+        if self._shape == "console":
+            return f"{at} {record.levelname} {self._line(record)}"
+        event, fields = self._content(record)
+        shown = {name: redact.value(one) for name, one in fields.items()}
+        return json.dumps({"at": at, "level": record.levelname, "event": event, **shown})
 
-    def _message(self, record: logging.LogRecord) -> str:
+    def _line(self, record: logging.LogRecord) -> str:
         return record.getMessage().replace("\n", " ")
+
+    def _content(self, record: logging.LogRecord) -> tuple[str, dict[str, object]]:
+        """Return the event and its fields; a line that is not by `say` is its own event."""
+        said = vars(record)
+        if _EVENT in said:
+            return said[_EVENT], said[_FIELDS]
+        return self._line(record), {}
 
 
 class _LibraryFormatter(_LineFormatter):
     """What broke inside a library and where, without the text, which may quote a patient."""
 
-    def _message(self, record: logging.LogRecord) -> str:
+    def _line(self, record: logging.LogRecord) -> str:
+        event, fields = self._content(record)
+        return " ".join([event, *(f"{name}={redact.field(v)}" for name, v in fields.items())])
+
+    def _content(self, record: logging.LogRecord) -> tuple[str, dict[str, object]]:
         error = record.exc_info[1] if record.exc_info else None
         reason = brief(error) if error else "?"
-        return f"library.error source={record.name} reason={redact.field(reason)}"
+        return "library.error", {"source": record.name, "reason": reason}
 
 
 class _OnlyFaults(logging.Filter):
@@ -73,24 +106,26 @@ def say(logger: logging.Logger, event: str, *, level: int = logging.INFO, **fiel
     Values must carry no patient data: pass keys of UIDs, AE titles, addresses, reasons.
     """
     if logger.isEnabledFor(level):
-        parts = [f"{name}={redact.field(v)}" for name, v in fields.items() if v is not None]
-        logger.log(level, "%s", " ".join([event, *parts]))
+        given = {name: value for name, value in fields.items() if value is not None}
+        parts = [f"{name}={redact.field(value)}" for name, value in given.items()]
+        line = " ".join([event, *parts])
+        logger.log(level, "%s", line, extra={_EVENT: event, _FIELDS: given})
 
 
-def set_up(level: str, stream: TextIO | None = None) -> None:
+def set_up(level: str, stream: TextIO | None = None, *, shape: LogFormat = "console") -> None:
     """Send the node's events to `stream` (standard error), and of the libraries only faults."""
-    _route(_ROOT, logging.getLevelName(level.upper()), _LineFormatter(), stream)
-    silence_libraries(stream)
+    _route(_ROOT, logging.getLevelName(level.upper()), _LineFormatter(shape), stream)
+    silence_libraries(stream, shape=shape)
 
 
-def silence_libraries(stream: TextIO | None = None) -> None:
+def silence_libraries(stream: TextIO | None = None, *, shape: LogFormat = "console") -> None:
     """Keep the text of the libraries out of the log.
 
     DICOM libraries quote element values in their messages and warnings, and an element value can
     be a patient's name.
     """
     for name in _LIBRARIES:
-        handler = _route(name, logging.ERROR, _LibraryFormatter(), stream)
+        handler = _route(name, logging.ERROR, _LibraryFormatter(shape), stream)
         handler.addFilter(_OnlyFaults())
     warnings.simplefilter("ignore")
 

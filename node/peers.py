@@ -15,6 +15,13 @@ CONTEXT_NAME_NOT_SUPPORTED = (1, 1, 2)
 LOCAL_LIMIT_EXCEEDED = (2, 3, 2)
 """A-ASSOCIATE-RJ result, source and reason (PS3.8 table 9-21)."""
 
+_KINDS = {
+    CALLING_NOT_RECOGNISED: "calling_aet",
+    CALLED_NOT_RECOGNISED: "called_aet",
+    CONTEXT_NAME_NOT_SUPPORTED: "context",
+    LOCAL_LIMIT_EXCEEDED: "limit",
+}
+
 Resolver = Callable[[str], frozenset[str]]
 
 
@@ -33,6 +40,11 @@ class Refusal:
     code: tuple[int, int, int]
     reason: str
     hint: str
+
+    @property
+    def kind(self) -> str:
+        """The reason in a word, one of few."""
+        return _KINDS[self.code]
 
 
 def resolve(host: str) -> frozenset[str]:

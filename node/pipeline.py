@@ -15,9 +15,11 @@ from engine.counterfactual import without
 from engine.errors import PixelError
 from engine.results import DraftReport, Drawing
 from engine.scheduler import Urgency
+from engine.statistics import measured
 from node.clock import Clock, as_datetime
 from node.config_outputs import OutputSettings
 from node.drafted import Counterfactual, Drafted, EarlierFilm, Film
+from node.drift import MEASURED, detail_of
 from node.errors import DraftRefused
 from node.headers import read_facts
 from node.made import Made
@@ -41,11 +43,12 @@ from node.studies import State
 
 
 class StudyRefused(DraftRefused):
-    """The study gets no draft."""
+    """The study gets no draft; `stages` are those that it came through."""
 
-    def __init__(self, state: State, reason: str) -> None:
+    def __init__(self, state: State, reason: str, stages: Sequence[Stage] = ()) -> None:
         super().__init__(reason)
         self.state = state
+        self.stages = tuple(stages)
 
 
 @dataclass
@@ -233,13 +236,16 @@ class Pipeline:
             journey.passed("rendered")
             inspection = journey.engine.inspect(image)
             journey.passed("inspected")
+            values = measured(image, inspection, facts.rows / max(facts.columns, 1))
+            journey.passed(MEASURED, detail_of(journey.engine.digest, values))
             if inspection.accepted:
                 ds = dcmread(facts.path, stop_before_pixels=True)
                 return Film(ds, image, inspection)
             rejected.extend(inspection.reasons)
+        stages = journey.stages
         if rejected:
-            raise StudyRefused(State.SKIPPED, f"no acceptable film: {_join(rejected)}")
-        raise StudyRefused(State.FAILED, f"unreadable pixels: {_join(unreadable)}")
+            raise StudyRefused(State.SKIPPED, f"no acceptable film: {_join(rejected)}", stages)
+        raise StudyRefused(State.FAILED, f"unreadable pixels: {_join(unreadable)}", stages)
 
     def _look_for_prior(self, film: Film, journey: _Journey) -> EarlierFilm | None:
         """Return the last film before this study, if a peer has one to give in time."""

@@ -10,11 +10,12 @@ from blake3 import blake3
 from node.clock import Clock
 from node.config import IntakeSettings
 from node.encoded import DatasetWalk
-from node.errors import COERCED, MISMATCH, SUCCESS, IntakeRefused
+from node.errors import COERCED, MISMATCH, SUCCESS, IntakeRefused, StorageError
 from node.file_meta import file_meta
 from node.intake import KEPT_TAGS, Command, check_command, examine
 from node.ledger import Ledger
 from node.logs import get_logger, say
+from node.meters import INSTANCES, NO_METERS, RECEIVED_BYTES, Meters
 from node.records import Arrival, Recorded
 from node.redact import key
 from node.spool import Spool, Unfinished
@@ -30,15 +31,23 @@ class Receiver:
     ----------
     settings
         The `node.intake` section.
+    meters
+        Count what comes.
     """
 
     def __init__(
-        self, settings: IntakeSettings, spool: Spool, ledger: Ledger, clock: Clock
+        self,
+        settings: IntakeSettings,
+        spool: Spool,
+        ledger: Ledger,
+        clock: Clock,
+        meters: Meters = NO_METERS,
     ) -> None:
         self._settings = settings
         self._spool = spool
         self._ledger = ledger
         self._clock = clock
+        self._meters = meters
 
     def take(
         self,
@@ -68,15 +77,35 @@ class Receiver:
         StorageError
             Disk or ledger refused: nothing was taken in.
         """
+        try:
+            recorded = self._take(command, pieces, (peer, called_aet), on_study)
+        except IntakeRefused:
+            self._meters.count(INSTANCES, peer, "refused")
+            raise
+        except StorageError:
+            self._meters.count(INSTANCES, peer, "failed")
+            raise
+        self._meters.count(INSTANCES, peer, recorded)
+        return self._answer(recorded)
+
+    def _take(
+        self,
+        command: Command,
+        pieces: Iterator[memoryview],
+        way: tuple[str, str],
+        on_study: Callable[[str], None],
+    ) -> Recorded:
         self._spool.check_room()
         check_command(command)
         unfinished = self._spool.begin_image()
         try:
-            arrival = self._stream(command, pieces, unfinished, (peer, called_aet))
+            arrival = self._stream(command, pieces, unfinished, way)
             on_study(arrival.study_uid)
-            return self._record(arrival)
+            recorded = self._record(arrival)
         finally:
             unfinished.drop()
+        self._meters.count(RECEIVED_BYTES, way[0], amount=arrival.num_bytes)
+        return recorded
 
     def _stream(
         self,
@@ -111,8 +140,8 @@ class Receiver:
             called_aet=way[1],
         )
 
-    def _record(self, arrival: Arrival) -> tuple[int, str]:
-        """Enter a file that is safe into the ledger; return the status for what that made of it."""
+    def _record(self, arrival: Arrival) -> Recorded:
+        """Enter a file that is safe into the ledger; return what that made of it."""
         recorded = self._ledger.record_arrival(arrival, self._clock.now())
         if recorded is Recorded.CONFLICT:
             self._spool.drop_image(arrival.path)
@@ -125,7 +154,7 @@ class Receiver:
             peer=arrival.peer,
             bytes=arrival.num_bytes,
         )
-        return self._answer(recorded)
+        return recorded
 
     def _answer(self, recorded: Recorded) -> tuple[int, str]:
         """Return the status for what the ledger made of an arrival; the first bytes are kept."""

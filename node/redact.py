@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.:,/@+\-\[\]()]+")
@@ -41,6 +42,16 @@ def without_title(text: str, ae_title: str) -> str:
 def patient_digest(patient_id: str, issuer: str) -> str:
     """Return a digest that tells two patients in one study apart and names neither."""
     return hashlib.sha256(f"{patient_id.strip()}\0{issuer.strip()}".encode()).hexdigest()
+
+
+def value(given: object) -> bool | int | float | str:
+    """Return one value of a log line as JSON holds it; no more digits than `field` writes."""
+    match given:
+        case bool() | int():
+            return given
+        case float():
+            return round(given, 3) if math.isfinite(given) else str(given)
+    return str(given)
 
 
 def field(value: object) -> str:

@@ -16,6 +16,7 @@ from node.clock import Clock
 from node.errors import LedgerError
 from node.journal import Journal
 from node.logs import get_logger, say
+from node.meters import ASSOCIATIONS_ABORTED, ASSOCIATIONS_REFUSED, NO_METERS, Meters
 from node.peers import PeerBook
 from node.records import Rejection
 from node.redact import stranger, without_title
@@ -61,17 +62,26 @@ class Refusals:
         Where the latest thousand are kept.
     clock
         The time of a refusal.
+    meters
+        Count what broke before or after it was an association.
     """
 
-    def __init__(self, peers: PeerBook, journal: Journal, clock: Clock) -> None:
+    def __init__(
+        self, peers: PeerBook, journal: Journal, clock: Clock, meters: Meters = NO_METERS
+    ) -> None:
         self._peers = peers
         self._journal = journal
         self._clock = clock
+        self._meters = meters
         self._allowances: OrderedDict[str, _Allowance] = OrderedDict()
         self._lock = threading.Lock()
 
     def note(self, rejection: Rejection, status: int | None = None) -> None:
         """Write a rejection to the log and keep it, unless its address has had its share."""
+        if rejection.kind == "tls":
+            self._meters.count(ASSOCIATIONS_REFUSED, "tls")
+        elif rejection.kind == "abort":
+            self._meters.count(ASSOCIATIONS_ABORTED)
         num_left_out = self._left_out(rejection.address)
         if num_left_out is None:
             return

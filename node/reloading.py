@@ -129,6 +129,7 @@ class Reloader:
             new.make_way()
             self._source.on_loaded(before)
             self.node = old.renewed(before)
+            self.node.warm_up()
             self.node.start(resumes=True)
             old.make_way()
             self._refuse([error.lines()])

@@ -32,6 +32,7 @@ def run_until_signalled(node: Node, source: Source | None = None) -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, on_signal)
     reloader = None if source is None else Reloader(node, source)
+    node.open_monitor()
     node.warm_up()
     node.start()
     looked_at = time.monotonic()

@@ -19,6 +19,7 @@ from node.handshakes import accept
 from node.journal import Journal
 from node.listeners import Listeners
 from node.logs import get_logger, say
+from node.meters import NO_METERS, Meters
 from node.negotiation import offers_of
 from node.peers import PeerBook
 from node.receiver import Receiver
@@ -50,6 +51,8 @@ class Scp:
         Certificates and keys, used where `node.tls.enabled` is set.
     services
         What is offered beside verification and storage.
+    meters
+        Count what comes.
     """
 
     def __init__(
@@ -61,11 +64,12 @@ class Scp:
         clock: Clock,
         tls: Tls,
         services: Sequence[Service] = (),
+        meters: Meters = NO_METERS,
     ) -> None:
         self._settings = settings
         self._tls = tls
         self._admission = Admission(settings, peers)
-        self._refusals = Refusals(peers, journal, clock)
+        self._refusals = Refusals(peers, journal, clock, meters)
         self._house = House(
             settings,
             self._admission,
@@ -73,6 +77,7 @@ class Scp:
             self._refusals,
             offers_of(services),
             {(one.sop_class_uid, kind): one for one in services for kind in one.operations},
+            meters,
         )
         self._server = Server(
             (settings.bind, settings.port),
@@ -115,6 +120,14 @@ class Scp:
     def open_study_uids(self) -> frozenset[str]:
         """Return the studies of which an image came over an association that is still open."""
         return self._admission.open_study_uids()
+
+    def num_associations(self) -> int:
+        """Return the number of associations that are open."""
+        return self._admission.num_open()
+
+    def is_listening(self) -> bool:
+        """Tell whether callers are heard."""
+        return self._server.is_listening()
 
     def num_connections(self) -> int:
         """Return the number of connections that are open, associations or not."""

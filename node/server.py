@@ -125,6 +125,10 @@ class Server:
         for _, thread in talking:
             thread.join(max(deadline - time.monotonic(), 0))
 
+    def is_listening(self) -> bool:
+        """Tell whether callers are heard."""
+        return self._thread.is_alive()
+
     def num_connections(self) -> int:
         """Return the number of connections that are open."""
         return len(self._lobby) + len(self._talking)

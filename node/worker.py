@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from engine.errors import CxrError
@@ -15,8 +15,10 @@ from node.errors import StorageError
 from node.leases import Leases
 from node.ledger import Ledger
 from node.logs import brief, get_logger, say
+from node.metered_draft import meter_draft
+from node.meters import NO_METERS, STUDIES, Meters
 from node.pipeline import Pipeline, StudyRefused
-from node.records import Claim
+from node.records import Claim, Stage
 from node.redact import key
 from node.routing import by_kind
 from node.studies import Closing, Receiving, State, close_quiet_studies
@@ -94,6 +96,8 @@ class Worker:
         Owner of the leases that it takes.
     leases
         Keep its claims alive.
+    meters
+        Count what comes of studies.
     """
 
     def __init__(
@@ -105,6 +109,7 @@ class Worker:
         clock: Clock,
         work: WorkSettings,
         outbox: OutboxSettings,
+        meters: Meters = NO_METERS,
     ) -> None:
         self._name = name
         self._ledger = ledger
@@ -113,6 +118,7 @@ class Worker:
         self._clock = clock
         self._work = work
         self._give_up_after_s = outbox.give_up_after_h * 3600
+        self._meters = meters
 
     def step(self) -> bool:
         """Draft the study that has waited longest; tell whether there was one."""
@@ -128,7 +134,7 @@ class Worker:
             with self._leases.held(claim):
                 self._draft(claim)
         except StudyRefused as refused:
-            self._end(claim, refused.state, str(refused))
+            self._end(claim, refused.state, str(refused), refused.stages)
         except StorageError as error:
             self._postpone(claim, str(error))
         except CxrError as error:
@@ -138,6 +144,7 @@ class Worker:
         return True
 
     def _draft(self, claim: Claim) -> None:
+        began_at = self._clock.now()
         instances = self._ledger.instances(claim.study_uid, claim.generation)
         finished = self._pipeline.draft_study(claim, instances)
         kept = self._ledger.finish(
@@ -148,15 +155,20 @@ class Worker:
             give_up_after_s=self._give_up_after_s,
         )
         self._say(claim, "study.drafted" if kept else "study.claim_lost")
+        if kept:
+            self._meters.count(STUDIES, "drafted")
+            meter_draft(self._meters, claim, began_at, finished, self._clock.now())
 
-    def _end(self, claim: Claim, state: State, reason: str) -> None:
+    def _end(self, claim: Claim, state: State, reason: str, stages: Sequence[Stage] = ()) -> None:
         """End a study without a draft."""
-        self._ledger.end(claim, state, reason, self._clock.now())
+        self._ledger.end(claim, state, reason, self._clock.now(), stages)
+        self._meters.count(STUDIES, state.lower())
         self._say(claim, f"study.{state.lower()}", level=logging.WARNING, reason=reason)
 
     def _postpone(self, claim: Claim, reason: str) -> None:
         """Leave a study for later: a full disk is no fault of its own."""
         self._ledger.postpone(claim, reason, self._clock.now() + _DISK_WAIT_S)
+        self._meters.count(STUDIES, "postponed")
         self._say(claim, "study.postponed", level=logging.WARNING, reason=reason)
 
     def _say(

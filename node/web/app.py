@@ -24,14 +24,13 @@ from node.errors import StorageError, UnknownName
 from node.feedback import FeedbackRefused
 from node.questions import QuestionRefused
 from node.reviews import NoSuccessor
-from node.web.admission import Admission
 from node.web.asking import Asking
-from node.web.entrance import Entrance
-from node.web.gate import LOGIN, STATIC, Gate
+from node.web.entrance import SwitchedOff
+from node.web.gate import STATIC, Gate
 from node.web.pages import Pages
 from node.web.parts import Parts, posting, wants_json
 from node.web.review import Review
-from node.web.security import Sessions
+from node.web.ways_in import WaysIn
 
 _STATUS: Final[dict[type[CxrError], HTTPStatus]] = {
     UnknownName: HTTPStatus.NOT_FOUND,
@@ -40,25 +39,23 @@ _STATUS: Final[dict[type[CxrError], HTTPStatus]] = {
     PixelError: HTTPStatus.UNPROCESSABLE_ENTITY,
     NoSuccessor: HTTPStatus.CONFLICT,
     StorageError: HTTPStatus.SERVICE_UNAVAILABLE,
+    SwitchedOff: HTTPStatus.FORBIDDEN,
 }
 """What each refusal is in HTTP; whatever else breaks is a 500 without a word about why."""
 
 
-def make_app(parts: Parts, admission: Admission, sessions: Sessions, *, secure: bool) -> ASGIApp:
+def make_app(parts: Parts, ways_in: WaysIn) -> ASGIApp:
     """Return the application with its gate."""
-    entrance = Entrance(parts.pages, admission, sessions, parts.visits, secure=secure)
     handlers = {kind: _refusing(parts.pages, status) for kind, status in _STATUS.items()}
     app = Starlette(
         routes=[
-            Route(LOGIN, entrance.show, methods=["GET"]),
-            Route(LOGIN, entrance.log_in, methods=["POST"]),
-            Route("/logout", posting(entrance.log_out), methods=["POST"]),
+            *ways_in.routes(),
             Mount(STATIC, StaticFiles(directory=Path(__file__).with_name("static"))),
             *_review_routes(Review(parts), Asking(parts)),
         ],
         exception_handlers={HTTPException: _failing(parts.pages), **handlers},
     )
-    return Gate(app, admission, sessions)
+    return Gate(app, ways_in.admission, ways_in.sessions)
 
 
 def _review_routes(review: Review, asking: Asking) -> list[Route]:

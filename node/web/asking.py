@@ -14,9 +14,10 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from node.questions import Question
 from node.redact import key
+from node.roles import Role
 from node.web.forms import Form, check_intent, first, read_form
 from node.web.gate import visitor_of
-from node.web.parts import Parts, wants_json
+from node.web.parts import Parts, check_role, wants_json
 
 _MAX_WAIT_S = 60.0
 _LOOK_S = 0.1
@@ -31,6 +32,7 @@ class Asking:
 
     async def ask(self, request: Request) -> Response:
         """Take a question: 202 and where to look, or 200 where `wait_s` was long enough."""
+        check_role(request, Role.RADIOLOGIST)
         form = await read_form(request)
         check_intent(request, form, visitor_of(request))
         asked = await run_in_threadpool(self._ask, request, form)

@@ -1,7 +1,7 @@
 """The gate in front of every page: nobody passes without a token or a session.
 
 It stands around the whole application, so a page that is added later is behind it as well; only
-the login and the static files can be had without it. It also puts the security headers on every
+the ways in and the static files can be had without it. It also puts the security headers on every
 answer.
 """
 
@@ -22,6 +22,11 @@ from node.web.security import Sessions, Visitor
 
 COOKIE: Final = "cxr_session"
 LOGIN: Final = "/login"
+SETUP: Final = "/setup"
+OIDC_LOGIN: Final = "/login/provider"
+OIDC_BACK: Final = "/login/back"
+OPEN: Final = frozenset({LOGIN, SETUP, OIDC_LOGIN, OIDC_BACK})
+"""What strangers may ask for: the ways in."""
 STATIC: Final = "/static"
 _BEARER = "bearer "
 _HEADERS: Final = {
@@ -66,7 +71,7 @@ class Gate:
 
         request = Request(scope)
         target = self._app
-        if scope["path"] != LOGIN and not scope["path"].startswith(f"{STATIC}/"):
+        if scope["path"] not in OPEN and not scope["path"].startswith(f"{STATIC}/"):
             found = await run_in_threadpool(self._identify, request)
             if isinstance(found, Visitor):
                 scope.setdefault("state", {})["visitor"] = found
@@ -80,10 +85,11 @@ class Gate:
         if authorization[: len(_BEARER)].lower() == _BEARER:
             token = authorization[len(_BEARER) :].strip()
             try:
-                return Visitor(self._admission.admit(address_of(request), token))
+                return self._admission.admit(address_of(request), token)
             except NotAdmitted as refused:
                 return _refuse(refused)
-        visitor = self._sessions.find(request.cookies.get(COOKIE, ""))
+        known = self._sessions.find(request.cookies.get(COOKIE, ""))
+        visitor = known and self._admission.current(known)
         return visitor or _to_login(request)
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
 from node.clock import Clock
 from node.questions import Questions
 from node.reviews import Reviews
+from node.roles import Role
 from node.web.forms import Form, check_intent, read_form
 from node.web.gate import address_of, visitor_of
 from node.web.pages import Pages
@@ -40,12 +43,37 @@ class Parts:
         self.visits.note(kind, visitor_of(request).name, address_of(request), study_uid)
 
 
+def showing(
+    handler: Callable[[Request], Response], needed: Role = Role.VIEWER
+) -> Callable[[Request], Response]:
+    """Return the endpoint of a handler that shows something to those who may see it."""
+
+    def endpoint(request: Request) -> Response:
+        check_role(request, needed)
+        return handler(request)
+
+    return endpoint
+
+
+def check_role(request: Request, needed: Role) -> None:
+    """Turn a visitor away who may not do something.
+
+    Raises
+    ------
+    HTTPException
+        Their role does not include the one that is needed (403).
+    """
+    if not visitor_of(request).may(needed):
+        raise HTTPException(HTTPStatus.FORBIDDEN, f"this is for the role {needed} alone")
+
+
 def posting(
-    handler: Callable[[Request, Form], Response],
+    handler: Callable[[Request, Form], Response], needed: Role = Role.RADIOLOGIST
 ) -> Callable[[Request], Awaitable[Response]]:
-    """Return the endpoint of a handler that changes something: the visitor must have meant it."""
+    """Return the endpoint of a handler that changes something: the visitor may, and meant it."""
 
     async def endpoint(request: Request) -> Response:
+        check_role(request, needed)
         form = await read_form(request)
         check_intent(request, form, visitor_of(request))
         return await run_in_threadpool(handler, request, form)

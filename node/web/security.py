@@ -1,7 +1,7 @@
 """Who may come in: tokens from a file, sessions of this process, and a pause after wrong tries.
 
-Everything that compares a secret does so in constant time, and keeps digests alone. Accounts with
-roles can take the place of `Tokens`: the rest knows of a visitor only the name.
+Everything that compares a secret does so in constant time, and keeps digests alone. The accounts of
+people are `node.accounts`; tokens are for programs.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ import re
 import secrets
 import stat
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from node.clock import Clock
 from node.errors import NodeError
+from node.roles import Role
 
 _MIN_TOKEN = 24
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
@@ -29,20 +30,29 @@ _OTHERS = stat.S_IROTH | stat.S_IWOTH
 class TokenFileUnfit(NodeError):
     """The file of tokens cannot be used."""
 
-    default_hint = "a line each: a name, a space, a token of 24 characters or more"
+    default_hint = (
+        "a line each: a name, a token of 24 characters or more, a role if not radiologist"
+    )
 
 
 @dataclass(frozen=True)
 class Visitor:
-    """Somebody who showed a token, and the word that their forms must hold."""
+    """Somebody who was let in, and the word that their forms must hold."""
 
     name: str
+    role: Role
     csrf: str | None = None
     """None where every request shows the token itself: no browser adds that by itself."""
+    has_account: bool = False
+    """False where it is a token of the file."""
+
+    def may(self, needed: Role) -> bool:
+        """Tell whether somebody may do what a role may."""
+        return self.role.may(needed)
 
 
 class Tokens:
-    """Names and the digests of their tokens.
+    """The digests of tokens, each with a name and a role.
 
     Raises
     ------
@@ -50,21 +60,21 @@ class Tokens:
         The file cannot be read, is readable for everybody, or holds a token that is too short.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._names = _read_tokens(path)
+    def __init__(self, path: Path | None) -> None:
+        self._holders = [] if path is None else _read_tokens(path)
 
     def __len__(self) -> int:
         """Return how many there are."""
-        return len(self._names)
+        return len(self._holders)
 
-    def name_of(self, token: str) -> str | None:
+    def holder(self, token: str) -> Visitor | None:
         """Return whose token it is; every one is compared, whichever fits."""
         digest = _digest(token)
-        found = [name for known, name in self._names if hmac.compare_digest(known, digest)]
+        found = [one for known, one in self._holders if hmac.compare_digest(known, digest)]
         return found[0] if found else None
 
 
-def _read_tokens(path: Path) -> list[tuple[str, str]]:
+def _read_tokens(path: Path) -> list[tuple[str, Visitor]]:
     place = f"node.web.token_file: {path}"
     try:
         mode, text = path.stat().st_mode, path.read_text(encoding="utf-8")
@@ -74,11 +84,16 @@ def _read_tokens(path: Path) -> list[tuple[str, str]]:
         raise TokenFileUnfit(f"{place} is open to every user of this machine", hint="chmod 0600")
     lines = [line.split() for line in text.splitlines() if line.strip() and line[0] != "#"]
     for number, words in enumerate(lines, start=1):
-        if len(words) != 2 or not _NAME.fullmatch(words[0]) or len(words[1]) < _MIN_TOKEN:
+        if len(words) not in (2, 3) or not _NAME.fullmatch(words[0]) or len(words[1]) < _MIN_TOKEN:
             raise TokenFileUnfit(f"{place}: entry {number} is not a name with a long token")
+        if words[2:] and words[2] not in [*Role]:
+            raise TokenFileUnfit(f"{place}: entry {number} names a role that does not exist")
     if not lines:
         raise TokenFileUnfit(f"{place} holds no token")
-    return [(_digest(token), name) for name, token in lines]
+    return [
+        (_digest(token), Visitor(name, Role(role[0]) if role else Role.RADIOLOGIST))
+        for name, token, *role in lines
+    ]
 
 
 def _digest(secret: str) -> str:
@@ -147,10 +162,10 @@ class Sessions:
         self._open: dict[str, tuple[Visitor, float]] = {}
         self._lock = threading.Lock()
 
-    def begin(self, name: str) -> str:
+    def begin(self, visitor: Visitor) -> str:
         """Open a session; return the secret that goes into the cookie."""
         secret, now = secrets.token_urlsafe(32), self._clock.now()
-        visitor = Visitor(name, secrets.token_urlsafe(32))
+        visitor = replace(visitor, csrf=secrets.token_urlsafe(32))
         with self._lock:
             self._open = {key: kept for key, kept in self._open.items() if kept[1] > now}
             if len(self._open) >= _MAX_SESSIONS:
@@ -163,6 +178,11 @@ class Sessions:
         with self._lock:
             visitor, until = self._open.get(_digest(secret), (None, 0.0))
         return visitor if until > self._clock.now() else None
+
+    def end_all(self, name: str) -> None:
+        """Close every session of somebody."""
+        with self._lock:
+            self._open = {key: one for key, one in self._open.items() if one[0].name != name}
 
     def end(self, secret: str) -> None:
         """Close a session."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import sys
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -20,14 +21,13 @@ from node.questions import Questions
 from node.reviews import Reviews
 from node.spool import Spool
 from node.tls import strict_context
-from node.web.admission import Admission
 from node.web.app import make_app
 from node.web.connections import hurried_protocol
 from node.web.pages import Pages
 from node.web.parts import Parts
-from node.web.security import Doorkeeper, Tokens
 from node.web.shelf import Shelf
 from node.web.visits import Visits
+from node.web.ways_in import WaysIn
 
 _LOG = get_logger("web")
 _MAX_SIDE = 1024
@@ -76,13 +76,13 @@ class WebServer:
         kick: Callable[[], None],
     ) -> None:
         web, engine, clock = settings.web, premises.database, premises.clock
-        assert web.token_file is not None
         self._settings = settings
         # a process apart from those that draft: a page never holds a draft up
         self._renderer = ConfinedRenderer(settings.work.model_copy(update={"num_workers": 1}))
         self._listeners = premises.listeners
         visits, sessions = Visits(engine, clock), premises.sessions(web)
-        doorkeeper = Doorkeeper(clock, max_failures=web.max_failures, lockout_s=web.lockout_s)
+        pages = Pages()
+        self._ways_in = WaysIn(web, engine, clock, sessions, visits, pages)
         parts = Parts(
             Shelf(engine, Journal(engine), spool),
             Questions(engine),
@@ -91,10 +91,9 @@ class WebServer:
             clock,
             partial(self._renderer.display, max_side=_MAX_SIDE),
             kick,
-            Pages(),
+            pages,
         )
-        admission = Admission(Tokens(web.token_file), doorkeeper, visits)
-        app = make_app(parts, admission, sessions, secure=web.tls)
+        app = make_app(parts, self._ways_in)
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,
@@ -142,6 +141,16 @@ class WebServer:
         )
         self._thread.start()
         say(_LOG, "web.started", address=web.bind, port=web.port, tls=web.tls)
+        if self._ways_in.is_closed:
+            self._tell_the_first()
+
+    def _tell_the_first(self) -> None:
+        """Print how the first administrator is made: once, and never into the log."""
+        web = self._settings.web
+        scheme = "https" if web.tls else "http"
+        address = web.public_url or f"{scheme}://{web.bind}:{web.port}"
+        sys.stdout.write(self._ways_in.first_admin.notice(address) + "\n")
+        sys.stdout.flush()
 
     def stop(self) -> None:
         """Let requests under way end, then close."""

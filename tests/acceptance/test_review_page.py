@@ -25,7 +25,7 @@ from tests.node.conftest import (  # noqa: F401  (fixtures)
     wait_for_state,
 )
 from tests.node.test_reviews import predecessor, texts
-from tests.node.web_client import TOKEN, web_settings
+from tests.node.web_client import NAME, TOKEN, web_settings
 
 pytestmark = [
     pytest.mark.slow,
@@ -72,7 +72,8 @@ class Reader:
         self.check()
 
     def log_in(self) -> None:
-        self.page.get_by_label("Token").fill(TOKEN)
+        self.page.get_by_label("Name").fill(NAME)
+        self.page.get_by_label("Password").fill(TOKEN)
         self.page.get_by_role("button", name="Log in").click()
         self.check()
 

@@ -34,6 +34,7 @@ from node.database import open_ledger, sqlite_url
 from node.file_meta import file_meta
 from node.journal import Journal
 from node.ledger import Ledger
+from node.meters import NO_METERS
 from node.negotiation import offers_of
 from node.peers import PeerBook
 from node.receiver import Receiver
@@ -229,6 +230,7 @@ def shooting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Range:
         Refusals(peers, Journal(database), clock),
         offers_of([service]),
         {(COMMITMENT, Operation.ACTION): service},
+        NO_METERS,
     )
     return Range(house, spool, ledger)
 

@@ -115,7 +115,7 @@ def test_a_model_that_fails_fails_the_study_and_not_the_node(
 def test_an_unforeseen_fault_fails_the_study_and_not_the_node(
     start_node: Start, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(_image: object) -> None:
+    def broken(_image: object, **_options: object) -> None:
         raise ZeroDivisionError("Doe^Jane")
 
     monkeypatch.setattr(engine, "report", broken)

@@ -35,7 +35,7 @@ class _Run:
     def __init__(self, folder: Path, pacs_port: int, gossip_port: int) -> None:
         self.folder = folder
         self.starts = 0
-        self.port, self.web_port = free_port(), free_port()
+        self.port, self.web_port, self.metrics_port = free_port(), free_port(), free_port()
         tokens = folder / "tokens"
         for name in ("work", "temporary", "home"):
             (folder / name).mkdir(parents=True)
@@ -49,6 +49,12 @@ class _Run:
             "work": {"sweep_s": 0.05},
             "log_level": "debug",
             "web": {"enabled": True, "port": self.web_port, "token_file": str(tokens)},
+            "metrics": {"enabled": True, "port": self.metrics_port},
+            "alerts": {
+                "failed_share": 0.01,
+                "destination_down_s": 0.1,
+                "webhook": {"url": f"http://127.0.0.1:{gossip_port}/hook"},
+            },
         }
         peer = {"ae_title": "PACS", "host": "127.0.0.1", "port": pacs_port, "send": ["report"]}
         peer["priors"] = True
@@ -182,6 +188,10 @@ def test_no_planted_value_is_anywhere_but_in_the_stores(
         for channel in (b"stow", b"hl7", b"fhir"):
             wait_for(lambda channel=channel: b"destination=" + channel in run.log(), 30)
         _review(run)
+        scraped = run.call("metrics")
+        assert b"cxr_studies" in scraped
+        assert not traces(scraped)
+        wait_for(lambda: b"alert.raised" in run.log(), 30)
         process.send_signal(signal.SIGSEGV)
         process.wait(30)
     pacs.stop()
@@ -196,6 +206,10 @@ def test_no_planted_value_is_anywhere_but_in_the_stores(
             ("audit",),
             ("echo", "pacs"),
             ("feedback", "export"),
+            ("report",),
+            ("report", "--json"),
+            ("report", "--csv"),
+            ("report", "--html", str(run.folder / "report.html")),
         )
     }
     assert b"rejections" in printed["status --json"]

@@ -163,7 +163,7 @@ def test_wrong_tokens_lock_an_address_out(start_node: Start, tmp_path: Path, pac
     locked = client.log_in()
     assert locked.status == 429
     assert int(locked.headers["retry-after"]) <= 1
-    assert "too many wrong tokens" in locked.text
+    assert "too many wrong tries" in locked.text
     assert client.call("GET", "/").status == 429
     assert inside.get("/").status == 200
     wait_for(lambda: client.log_in().status == 303)

@@ -10,11 +10,18 @@ from hypothesis import strategies as st
 
 from node.config import NodeSettings
 from node.config_web import WebSettings
+from node.roles import Role
 from node.web.entrance import _ours
-from node.web.security import Doorkeeper, Sessions, TokenFileUnfit, Tokens
+from node.web.security import Doorkeeper, Sessions, TokenFileUnfit, Tokens, Visitor
 from tests.fakes import ManualClock
 
 LONG = "0123456789" * 3
+OIDC = {
+    "issuer": "https://id.hospital.example",
+    "client_id": "cxr",
+    "client_secret_file": "secret",
+    "roles": {"admin": ["it"]},
+}
 
 
 def _file(tmp_path: Path, text: str, mode: int = 0o600) -> Path:
@@ -25,14 +32,11 @@ def _file(tmp_path: Path, text: str, mode: int = 0o600) -> Path:
 
 
 def test_a_token_has_one_name(tmp_path: Path) -> None:
-    tokens = Tokens(_file(tmp_path, f"# people\nanna {LONG}a\n\nbert {LONG}b\n"))
-    assert [tokens.name_of(LONG + end) for end in ("a", "b", "c", "")] == [
-        "anna",
-        "bert",
-        None,
-        None,
-    ]
-    assert tokens.name_of("") is None
+    tokens = Tokens(_file(tmp_path, f"# people\nanna {LONG}a\n\nbert {LONG}b admin\n"))
+    anna, bert = (tokens.holder(LONG + end) for end in ("a", "b"))
+    assert (anna, bert) == (Visitor("anna", Role.RADIOLOGIST), Visitor("bert", Role.ADMIN))
+    assert not any(tokens.holder(LONG + end) for end in ("c", ""))
+    assert tokens.holder("") is None
 
 
 @pytest.mark.parametrize(
@@ -43,6 +47,7 @@ def test_a_token_has_one_name(tmp_path: Path) -> None:
         (f"{LONG}\n", 0o600, "entry 1"),
         (f"anna {LONG}\nbert short\n", 0o600, "entry 2"),
         (f"an/na {LONG}\n", 0o600, "entry 1"),
+        (f"anna {LONG} king\n", 0o600, "role that does not exist"),
         (f"anna {LONG}\n", 0o604, "open to every user"),
     ],
 )
@@ -109,7 +114,7 @@ def test_nobody_gets_more_tries_than_allowed_within_a_lockout(
 def test_a_session_ends_by_time_or_by_logout() -> None:
     clock = ManualClock()
     sessions = Sessions(clock, 100)
-    one, two = sessions.begin("anna"), sessions.begin("bert")
+    one, two = (sessions.begin(Visitor(name, Role.VIEWER)) for name in ("anna", "bert"))
     assert one != two
     visitor = sessions.find(one)
     assert visitor is not None
@@ -140,7 +145,10 @@ def test_a_login_leads_to_pages_of_ours_alone(path: str, kept: str) -> None:
 @pytest.mark.parametrize(
     ("web", "reason"),
     [
-        ({"enabled": True}, "token_file"),
+        ({"enabled": True, "oidc": OIDC}, "set public_url"),
+        ({"oidc": {"issuer": "https://id"}}, "client_secret_file"),
+        ({"oidc": OIDC | {"roles": {}}}, "nobody would get in"),
+        ({"oidc": OIDC | {"issuer": "http://id"}}, "https alone"),
         ({"enabled": True, "token_file": "t", "bind": "0.0.0.0"}, "in the clear"),
         ({"enabled": True, "token_file": "t", "bind": "node.hospital.example"}, "in the clear"),
     ],

@@ -104,6 +104,7 @@ class Client:
         kind = {"Content_Type": "application/json"} if body else {}
         return self.ask(method, path, body, Authorization=f"Bearer {token}", **kind)
 
-    def log_in(self, token: str = TOKEN) -> Answer:
+    def log_in(self, password: str = TOKEN, name: str = NAME) -> Answer:
         form = self.get("/login")
-        return self.post("/login", csrf=form.field("csrf"), next="/", token=token)
+        fields = {"csrf": form.field("csrf"), "next": "/"}
+        return self.post("/login", **fields, name=name, password=password)
