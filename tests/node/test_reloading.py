@@ -6,6 +6,8 @@ import base64
 import json
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -141,6 +143,23 @@ def test_people_stay_logged_in_unless_the_pages_change(house: House) -> None:
     assert client.get("/").status == 200
     house.change("node", web=house.values["node"]["web"] | {"session_s": 60})
     assert client.get("/").status == 303
+
+
+def test_metrics_go_on_and_can_be_switched(house: House) -> None:
+    port = free_port()
+    metrics = {"enabled": True, "port": port}
+
+    def scraped() -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            return str(answer.read().decode())
+
+    for number in range(3):
+        house.change("node", metrics=metrics, max_pdu=70_000 + number)
+        _drafted(house, f"measured {number}")
+        assert "cxr_" in scraped()
+    house.change("node", metrics={"enabled": False})
+    with pytest.raises(urllib.error.URLError):
+        scraped()
 
 
 def test_a_file_is_taken_once_it_has_been_the_same_for_two_looks(house: House) -> None:
