@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from functools import partial
 
 import sqlalchemy as sa
 
@@ -28,6 +29,7 @@ from node.errors import NodeError
 from node.journal import Journal
 from node.leases import Leases
 from node.ledger import Ledger
+from node.log_tail import LogTail
 from node.logs import get_logger, say
 from node.makers import kinds_in_study
 from node.meters import NO_METERS, Meters
@@ -35,6 +37,8 @@ from node.models import Models
 from node.objects import Copies
 from node.observation import Observation
 from node.offered import services_of
+from node.operations import Operations
+from node.peer_trial import PeerTrial
 from node.peers import PeerBook
 from node.pipeline import Pipeline
 from node.ports import Drafter
@@ -50,6 +54,7 @@ from node.scu import Scu
 from node.syslog import Repository
 from node.tls import Tls
 from node.triage import Triage
+from node.web.office import Office
 from node.web.server import open_web
 from node.worker import Closer, Worker
 
@@ -151,7 +156,24 @@ class Node:
             self._meters,
         )
         self._add_steps(scu)
-        self._web = open_web(settings.node, premises, self._spool, kick)
+        office = partial(self._make_office, scu)
+        self._web = open_web(settings.node, premises, self._spool, kick, office)
+
+    def _make_office(self, scu: Scu) -> Office:
+        """Return what the pages for administrators are shown."""
+        settings, database = self.settings, self._database
+        return Office(
+            settings,
+            self.journal,
+            Operations(database, settings.outputs.outbox.give_up_after_h * 3600),
+            PeerTrial(settings, scu, self._tls, self._clock, database),
+            self.observation.facts,
+            self.alerts,
+            self.observation.missing,
+            self.configuration_state,
+            self._scp.num_associations,
+            LogTail(),
+        )
 
     def _make_confirmer(self, scu: Scu) -> Confirmer:
         return Confirmer(

@@ -44,6 +44,11 @@ _AUTHENTICATION = {
     "refused": (atna.LOGIN, Outcome.MINOR_FAILURE),
     "locked out": (atna.LOGIN, Outcome.SERIOUS_FAILURE),
 }
+_HOUSEKEEPING = {
+    "account made": (atna.USER_ATTRIBUTES_CHANGED, "an account was made"),
+    "account changed": (atna.USER_ATTRIBUTES_CHANGED, "an account was changed"),
+    "tried peer": (atna.USE_OF_RESTRICTED_FUNCTION, "a peer was tried out"),
+}
 """What visits that concern no study are in the audit trail (`node.web.visits`)."""
 
 
@@ -197,7 +202,12 @@ class AuditedEvents:
         for row in visits:
             person = Participant(row.user or row.address or "?", address=row.address)
             at = as_datetime(row.at)
-            if row.study_uid is None:
+            if row.kind in _HOUSEKEEPING:
+                kind, text = _HOUSEKEEPING[row.kind]
+                yield atna.security_alert(
+                    at, kind, self.node, text, other=person, subject_id=self.node.ae_title
+                )
+            elif row.study_uid is None:
                 kind, outcome = _AUTHENTICATION[row.kind]
                 yield atna.user_authentication(at, kind, self.node, person, outcome)
             else:

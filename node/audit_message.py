@@ -39,6 +39,7 @@ NODE_AUTHENTICATION = Code("110126", "Node Authentication")
 SECURITY_CONFIGURATION = Code("110129", "Security Configuration")
 SOFTWARE_CONFIGURATION = Code("110131", "Software Configuration")
 USE_OF_RESTRICTED_FUNCTION = Code("110132", "Use of Restricted Function")
+USER_ATTRIBUTES_CHANGED = Code("110137", "User Security Attributes Changed")
 """Event types (CID 401 and CID 403)."""
 
 APPLICATION = Code("110150", "Application")

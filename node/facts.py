@@ -119,7 +119,7 @@ def facts_reader(
     settings: Settings, engine: Engine, expiries: Expiries, clock: Clock
 ) -> FactsReader:
     """Return a reader for a node, running or not."""
-    films = FilmWindow(engine, [Training.of(settings.engine.bundle)])
+    films = FilmWindow(engine, [Training.of(one.bundle) for one in settings.engine.each])
     return FactsReader(engine, films, settings.node.storage.root, expiries, clock)
 
 

@@ -52,7 +52,7 @@ def spans_of(journey: Journey) -> Span:
     """Return a journey as one span with those of its parts inside, in order of time."""
     parts = tuple(_parts(journey))
     start = min([journey.first_at, *(part.start for part in parts)])
-    end = max([journey.last_at, *(part.end for part in parts)])
+    end = max([start, journey.last_at, *(part.end for part in parts)])
     attributes: dict[str, str | int] = {
         "cxr.study": journey.key,
         "cxr.generation": journey.generation,
@@ -122,8 +122,10 @@ def _span(
     attributes: Mapping[str, str | int] | None = None,
     inner: tuple[Span, ...] = (),
 ) -> Span:
-    """Return a span that does not end before it begins, whatever a clock did."""
-    return Span(name, start, max(start, end), attributes or {}, inner)
+    """Return a span that ends after it begins and holds those inside, whatever a clock did."""
+    start = min([start, *(one.start for one in inner)])
+    end = max([start, end, *(one.end for one in inner)])
+    return Span(name, start, end, attributes or {}, inner)
 
 
 def _first(stages: Sequence[Stage], name: str) -> Stage | None:

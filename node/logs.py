@@ -146,6 +146,16 @@ def guard_crashes() -> None:
     sys.unraisablehook = lambda crash: on_error(crash.exc_value, "finalizer")
 
 
+def line_formatter() -> logging.Formatter:
+    """Return what makes one line of one event."""
+    return _LineFormatter("console")
+
+
+def root_logger() -> logging.Logger:
+    """Return the logger above all of the node's."""
+    return logging.getLogger(_ROOT)
+
+
 def _route(
     name: str, level: int, formatter: logging.Formatter, stream: TextIO | None
 ) -> logging.Handler:

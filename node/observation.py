@@ -83,7 +83,8 @@ class Observation:
         self._watch = Watch(self._facts, settings.node, self._tell)
         self._tracer = self._make_tracer(database, clock)
         self._readiness = self._make_readiness(database, spool)
-        self._meters = meters if isinstance(meters, PrometheusMeters) else None
+        is_served = settings.node.metrics.enabled  # the meters may be those of settings before
+        self._meters = meters if is_served and isinstance(meters, PrometheusMeters) else None
         self._gauges = Gauges(self._see)
         self._monitor: Monitor | None = None
         self._database = database

@@ -77,6 +77,7 @@ class Tracer:
             newest = connection.execute(sa.select(sa.func.max(event.c.id))).scalar() or 0
         with suppress(OSError, ValueError):
             return min(int(self._mark.read_text()), newest)
+        self._mark.write_text(str(newest))
         return int(newest)
 
     def _ended(self) -> list[tuple[int, str, int]]:

@@ -110,7 +110,7 @@ def test_ci_runs_the_verbs_that_the_readme_names():
 def test_torch_is_installed_first_and_alone():
     first, second = targets()["setup"][1:3]
     assert first.endswith("pip install --quiet torch==2.13.0")
-    assert '".[train,preprocess,cluster,s3,cjk,otel,tensorrt-rtx,dev]"' in second
+    assert '".[train,preprocess,cluster,s3,oidc,otel,cjk,tensorrt-rtx,dev]"' in second
 
 
 def test_no_install_of_ours_brings_both_runtimes():

@@ -22,14 +22,24 @@ from starlette.types import ASGIApp
 from engine.errors import CxrError, PixelError
 from node.errors import StorageError, UnknownName
 from node.feedback import FeedbackRefused
+from node.operations import OperationRefused
 from node.questions import QuestionRefused
 from node.reviews import NoSuccessor
+from node.roles import Role
+from node.rule_test import NotAFilm
 from node.web.asking import Asking
-from node.web.entrance import SwitchedOff
+from node.web.dashboard import Dashboard
+from node.web.entrance import ProviderRefused, SwitchedOff
 from node.web.gate import STATIC, Gate
+from node.web.house import House
+from node.web.office import Office
+from node.web.operating import Operating
 from node.web.pages import Pages
-from node.web.parts import Parts, posting, wants_json
+from node.web.parts import Parts, posting, showing, wants_json
+from node.web.peer_pages import PeerPages
+from node.web.people import People
 from node.web.review import Review
+from node.web.rule_pages import RulePages
 from node.web.ways_in import WaysIn
 
 _STATUS: Final[dict[type[CxrError], HTTPStatus]] = {
@@ -37,14 +47,17 @@ _STATUS: Final[dict[type[CxrError], HTTPStatus]] = {
     QuestionRefused: HTTPStatus.UNPROCESSABLE_ENTITY,
     FeedbackRefused: HTTPStatus.UNPROCESSABLE_ENTITY,
     PixelError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    NotAFilm: HTTPStatus.UNPROCESSABLE_ENTITY,
     NoSuccessor: HTTPStatus.CONFLICT,
+    OperationRefused: HTTPStatus.CONFLICT,
     StorageError: HTTPStatus.SERVICE_UNAVAILABLE,
     SwitchedOff: HTTPStatus.FORBIDDEN,
+    ProviderRefused: HTTPStatus.FORBIDDEN,
 }
 """What each refusal is in HTTP; whatever else breaks is a 500 without a word about why."""
 
 
-def make_app(parts: Parts, ways_in: WaysIn) -> ASGIApp:
+def make_app(parts: Parts, office: Office, ways_in: WaysIn) -> ASGIApp:
     """Return the application with its gate."""
     handlers = {kind: _refusing(parts.pages, status) for kind, status in _STATUS.items()}
     app = Starlette(
@@ -52,6 +65,9 @@ def make_app(parts: Parts, ways_in: WaysIn) -> ASGIApp:
             *ways_in.routes(),
             Mount(STATIC, StaticFiles(directory=Path(__file__).with_name("static"))),
             *_review_routes(Review(parts), Asking(parts)),
+            *_operating_routes(parts, office),
+            *_admin_routes(parts, office),
+            *_account_routes(People(parts, ways_in.accounts, ways_in.sessions)),
         ],
         exception_handlers={HTTPException: _failing(parts.pages), **handlers},
     )
@@ -70,6 +86,44 @@ def _review_routes(review: Review, asking: Asking) -> list[Route]:
         Route(f"{study}/questions", asking.all, methods=["GET"]),
         Route(f"{study}/questions", asking.ask, methods=["POST"]),
         Route(f"{study}/questions/{{number}}", asking.show, methods=["GET"]),
+    ]
+
+
+def _operating_routes(parts: Parts, office: Office) -> list[Route]:
+    """Return what is for those who look after studies."""
+    act = posting(Operating(parts, office).act)
+    return [
+        Route("/dashboard", Dashboard(parts, office).show, methods=["GET"]),
+        Route("/model", House(parts, office).model, methods=["GET"]),
+        Route("/studies/{study}/operations/{operation}", act, methods=["POST"]),
+    ]
+
+
+def _admin_routes(parts: Parts, office: Office) -> list[Route]:
+    """Return what is for administrators alone."""
+    peers, house, rules = PeerPages(parts, office), House(parts, office), RulePages(parts, office)
+    pages = {
+        "/peers": peers.show,
+        "/refusals": peers.refusals,
+        "/rules": rules.show,
+        "/configuration": house.configuration,
+        "/log": house.log,
+    }
+    return [
+        *(Route(path, showing(page, Role.ADMIN), methods=["GET"]) for path, page in pages.items()),
+        Route("/peers/{peer}/test", posting(peers.test, Role.ADMIN), methods=["POST"]),
+        Route("/rules/test", rules.test, methods=["POST"]),
+    ]
+
+
+def _account_routes(people: People) -> list[Route]:
+    admin = Role.ADMIN
+    return [
+        Route("/accounts", showing(people.show, admin), methods=["GET"]),
+        Route("/accounts", posting(people.make, admin), methods=["POST"]),
+        Route("/accounts/{name}", posting(people.change, admin), methods=["POST"]),
+        Route("/account", people.own, methods=["GET"]),
+        Route("/account", posting(people.change_own, Role.VIEWER), methods=["POST"]),
     ]
 
 

@@ -30,6 +30,12 @@ _AWAY_COOKIE = "cxr_away"
 _OURS = re.compile(r"/(?!/)[\w./-]*")
 
 
+class ProviderRefused(NodeError):
+    """The identity provider did not let somebody in, or cannot be asked."""
+
+    default_hint = "look at node.web.oidc, and at the provider's log"
+
+
 class SwitchedOff(NodeError):
     """Your account is switched off."""
 

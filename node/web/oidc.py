@@ -21,21 +21,15 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 from node.config_oidc import OidcSettings
-from node.errors import NodeError
 from node.http_calls import tls_context
 from node.roles import Role
+from node.web.entrance import ProviderRefused
 
 _SCOPE = "openid profile email"
 _PENDING_S = 600.0
 _MAX_PENDING = 1_000
 _ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"]
 """Signatures alone: a token that is not signed, or by a shared secret, is none."""
-
-
-class ProviderRefused(NodeError):
-    """The identity provider did not let somebody in, or cannot be asked."""
-
-    default_hint = "look at node.web.oidc, and at the provider's log"
 
 
 @dataclass(frozen=True)

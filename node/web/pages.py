@@ -13,8 +13,23 @@ from starlette.responses import HTMLResponse
 from node.clock import as_datetime
 from node.feedback import REASONS
 from node.questions import MAX_CHARACTERS
+from node.roles import Role
+from node.web.security import Visitor
 
 BANNER = "AI DRAFT · NOT VERIFIED · RESEARCH SOFTWARE, NOT A MEDICAL DEVICE"
+
+
+_PAGES = (
+    ("/", "Studies", Role.VIEWER),
+    ("/dashboard", "Dashboard", Role.VIEWER),
+    ("/model", "Model", Role.VIEWER),
+    ("/peers", "Peers", Role.ADMIN),
+    ("/refusals", "Turned away", Role.ADMIN),
+    ("/rules", "Rules", Role.ADMIN),
+    ("/configuration", "Configuration", Role.ADMIN),
+    ("/log", "Log", Role.ADMIN),
+    ("/accounts", "Accounts", Role.ADMIN),
+)
 
 
 class Pages:
@@ -28,11 +43,12 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.filters |= {"instant": _instant, "percent": _percent}
+        self._environment.filters |= {"instant": _instant, "percent": _percent, "ago": _ago}
         self._environment.globals |= {
             "banner": BANNER,
             "reasons": REASONS,
             "max_question": MAX_CHARACTERS,
+            "pages_for": _pages_for,
         }
 
     def page(
@@ -53,6 +69,19 @@ class Pages:
 def _instant(seconds: float) -> str:
     local: datetime = as_datetime(seconds).astimezone()
     return f"{local:%Y-%m-%d %H:%M:%S}"
+
+
+def _pages_for(visitor: Visitor) -> list[tuple[str, str]]:
+    """Return the pages that somebody may open, each with what it is called."""
+    return [(path, name) for path, name, needed in _PAGES if visitor.may(needed)]
+
+
+def _ago(seconds: float) -> str:
+    """Return a span of time as somebody would say it."""
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
 
 
 def _percent(part: float) -> str:

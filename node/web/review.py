@@ -12,6 +12,7 @@ from node.errors import UnknownName
 from node.feedback import Feedback, read_form
 from node.redact import key
 from node.reviews import NoSuccessor
+from node.studies import ENDED, State
 from node.web.forms import Form, first
 from node.web.gate import visitor_of
 from node.web.parts import Parts, wants_json
@@ -22,6 +23,11 @@ _DONE = {
     "edited": "Your feedback is kept, and a corrected draft is on its way. It is unverified still.",
     "late": "Your feedback is kept. No corrected draft was made: there is a newer draft already, "
     "or on its way. Look at that one first.",
+    "retried": "What failed is taken up again.",
+    "redrafted": "A new draft is on its way.",
+    "resent": "The objects are due again at their destinations.",
+    "prioritised": "Its place in the queue is another now.",
+    "cancelled": "The study was given up. What was sent already stays where it is.",
     "answers": "A successor of the draft that carries the answers is on its way.",
 }
 
@@ -33,9 +39,12 @@ class Review:
         self._parts = parts
 
     def index(self, request: Request) -> Response:
-        """Show the latest studies."""
+        """Show the latest studies, or those that are looked for."""
+        asked = request.query_params
+        state, text = asked.get("state", ""), asked.get("text", "").strip()
+        found = self._parts.shelf.studies(state if state in [*State] else None, text)
         return self._parts.pages.page(
-            request, "studies.html", studies=list(self._parts.shelf.studies())
+            request, "studies.html", studies=list(found), states=[*State], state=state, text=text
         )
 
     def show(self, request: Request) -> Response:
@@ -61,6 +70,7 @@ class Review:
             feedback=parts.reviews.of_study(study_uid),
             done=_DONE.get(request.query_params.get("done", ""), ""),
             now=parts.clock.now(),
+            has_ended=view.newest["state"] in ENDED,
         )
 
     def film(self, request: Request) -> Response:

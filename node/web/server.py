@@ -6,6 +6,7 @@ import ssl
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 
 import uvicorn
@@ -23,6 +24,7 @@ from node.spool import Spool
 from node.tls import strict_context
 from node.web.app import make_app
 from node.web.connections import hurried_protocol
+from node.web.office import Office
 from node.web.pages import Pages
 from node.web.parts import Parts
 from node.web.shelf import Shelf
@@ -44,10 +46,14 @@ class WebPortTaken(NodeError):
 
 
 def open_web(
-    settings: NodeSettings, premises: Premises, spool: Spool, kick: Callable[[], None]
+    settings: NodeSettings,
+    premises: Premises,
+    spool: Spool,
+    kick: Callable[[], None],
+    office: Callable[[], Office],
 ) -> WebServer | None:
     """Return the web server of a node, None where it is switched off."""
-    return WebServer(settings, premises, spool, kick) if settings.web.enabled else None
+    return WebServer(settings, premises, spool, kick, office()) if settings.web.enabled else None
 
 
 class WebServer:
@@ -61,6 +67,8 @@ class WebServer:
         Ledger, clock, listening sockets and sessions.
     kick
         Makes the node look for work now.
+    office
+        What administrators are shown.
 
     Raises
     ------
@@ -74,12 +82,15 @@ class WebServer:
         premises: Premises,
         spool: Spool,
         kick: Callable[[], None],
+        office: Office,
     ) -> None:
         web, engine, clock = settings.web, premises.database, premises.clock
         self._settings = settings
         # a process apart from those that draft: a page never holds a draft up
         self._renderer = ConfinedRenderer(settings.work.model_copy(update={"num_workers": 1}))
         self._listeners = premises.listeners
+        self._tail = office.tail
+        self._listening = ExitStack()
         visits, sessions = Visits(engine, clock), premises.sessions(web)
         pages = Pages()
         self._ways_in = WaysIn(web, engine, clock, sessions, visits, pages)
@@ -93,7 +104,7 @@ class WebServer:
             kick,
             pages,
         )
-        app = make_app(parts, self._ways_in)
+        app = make_app(parts, office, self._ways_in)
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,
@@ -140,6 +151,7 @@ class WebServer:
             target=self._server.run, args=([listener],), name="web", daemon=True
         )
         self._thread.start()
+        self._listening.enter_context(self._tail.listening())
         say(_LOG, "web.started", address=web.bind, port=web.port, tls=web.tls)
         if self._ways_in.is_closed:
             self._tell_the_first()
@@ -154,6 +166,7 @@ class WebServer:
 
     def stop(self) -> None:
         """Let requests under way end, then close."""
+        self._listening.close()
         self._server.should_exit = True
         if self._thread is not None:
             self._thread.join(2 * _STOP_TIMEOUT_S)

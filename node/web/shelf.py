@@ -75,10 +75,16 @@ class Shelf:
         """
         return self._journal.find(name)
 
-    def studies(self) -> Iterator[dict[str, Any]]:
-        """Yield the latest studies, each in its latest generation, with whose they are."""
+    def studies(self, state: str | None = None, text: str = "") -> Iterator[dict[str, Any]]:
+        """Yield the latest studies, each in its latest generation, with whose they are.
+
+        Parameters
+        ----------
+        state, text
+            Only those that `Journal.studies` finds by them.
+        """
         seen = set()
-        for row in self._journal.studies():
+        for row in self._journal.studies(state=state, text=text):
             if row["study_uid"] not in seen:
                 seen.add(row["study_uid"])
                 yield row | {"subject": self._subject(self._source(row["study_uid"], None))}

@@ -152,6 +152,36 @@ def test_a_thread_that_died_is_named(start_node: Start) -> None:
     assert "closer" in answer.json()["dead"]
 
 
+def test_metrics_go_on_when_the_configuration_changes(start_node: Start, pacs: Pacs) -> None:
+    old = start_node(**served())
+    send(old, first := phantom("before"))
+    wait_for_state(old, first, "DONE")
+    moved = old.settings.node.model_copy(update={"log_level": "debug"})
+    new = old.renewed(old.settings.model_copy(update={"node": moved}))
+    new.warm_up()
+    old.pause()
+    new.start(resumes=True)
+    old.make_way()
+    send(new, second := phantom("after"))
+    wait_for_state(new, second, "DONE")
+    found = samples(new)
+    assert value(found, "cxr_drafting_outcomes_total", outcome="drafted") == 2
+    assert value(found, "cxr_ready") == 1
+    again = samples(new)
+    name = "cxr_ledger_transaction_seconds_count"
+    reads = value(again, name, kind="read") - value(found, name, kind="read")
+    assert reads < 400, "each transaction is measured once"
+    off = new.settings.node.metrics.model_copy(update={"enabled": False})
+    quiet = new.renewed(
+        new.settings.model_copy(update={"node": moved.model_copy(update={"metrics": off})})
+    )
+    new.pause()
+    quiet.start(resumes=True)
+    with pytest.raises(httpx.ConnectError):
+        get(new, "/health")
+    quiet.pause()
+
+
 def test_a_full_disk_and_a_locked_ledger_are_not_ready(start_node: Start, tmp_path: Path) -> None:
     storage = {"root": tmp_path / "root", "free_min_gb": 0, "free_min_percent": 99.99}
     node = start_node(**served(storage=storage))

@@ -51,8 +51,7 @@ class _Run:
             "web": {"enabled": True, "port": self.web_port, "token_file": str(tokens)},
             "metrics": {"enabled": True, "port": self.metrics_port},
             "alerts": {
-                "failed_share": 0.01,
-                "destination_down_s": 0.1,
+                "disk_free_percent": 99.9,
                 "webhook": {"url": f"http://127.0.0.1:{gossip_port}/hook"},
             },
         }

@@ -63,7 +63,7 @@ def test_a_stranger_gets_the_login_page_and_nothing_else(
 
 def test_every_answer_carries_the_security_headers(page: tuple[Node, Client, Dataset]) -> None:
     _, client, _ = page
-    for path in ("/", "/login", "/static/review.css", "/static/none", "/static/../server.py"):
+    for path in ("/", "/login", "/static/pages.css", "/static/none", "/static/../server.py"):
         headers = client.get(path).headers
         policy = headers["content-security-policy"]
         assert "default-src 'none'" in policy
