@@ -54,5 +54,5 @@ class Office:
         return {
             "manifest": bundle.manifest,
             "digest": bundle.digest,
-            "backends": survey(bundle),
+            "backends": tuple(survey(bundle)),
         }

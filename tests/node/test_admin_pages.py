@@ -177,6 +177,7 @@ def test_the_dashboard_tells_how_the_node_stands(node: Node, study: Dataset) -> 
     told = admin.get("/dashboard", Accept="application/json").json
     assert told["studies"]["DONE"] == 1
     assert {"alerts", "missing", "configuration"} <= told.keys()
+    assert "Drafts on</span><strong>no<" not in admin.get("/dashboard").text
 
 
 def test_a_peer_is_tried_out_by_its_button(node: Node, pacs: Pacs) -> None:
