@@ -12,9 +12,19 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
+from engine import completion
 from engine.config import EngineSettings
 from engine.errors import CxrError
-from node import cli_config, cli_objects, cli_observe, cli_peers, cli_rules, cli_studies, logs
+from node import (
+    cli_config,
+    cli_objects,
+    cli_observe,
+    cli_peers,
+    cli_rules,
+    cli_studies,
+    cli_support,
+    logs,
+)
 from node.audit import trail_path
 from node.audit_chain import verify
 from node.audit_forward import unsent
@@ -65,7 +75,9 @@ def _parser(*, with_demo: bool) -> argparse.ArgumentParser:
     cli_studies.add_verbs(verbs, common, machine)
     cli_peers.add_verbs(verbs, common, machine)
     verbs.add_parser(
-        "migrate", parents=[common], help="move the ledger from its file to node.ledger.url"
+        "migrate",
+        parents=[common, machine],
+        help="move the ledger from its file to node.ledger.url",
     )
     audit = verbs.add_parser(
         "audit", parents=[common, machine], help="verify the audit trail, line by line"
@@ -75,10 +87,12 @@ def _parser(*, with_demo: bool) -> argparse.ArgumentParser:
         "feedback", parents=[common], help="export what readers made of drafts, for training"
     )
     feedback.add_argument("action", choices=["export"], help="print a JSON line for each")
-    cli_objects.add_verbs(verbs, common)
+    cli_objects.add_verbs(verbs, common, machine)
     cli_rules.add_verbs(verbs, common, machine)
     cli_observe.add_verbs(verbs, common, machine)
     cli_config.add_verbs(verbs, common, machine)
+    cli_support.add_verbs(verbs, common, machine)
+    completion.add_verb(verbs)
     demo = verbs.add_parser("demo", help="see the whole journey, with no configuration")
     if with_demo:
         from node.demo import add_arguments
@@ -145,6 +159,9 @@ def _migrate(options: argparse.Namespace) -> int:
             settings.node,
             lambda table, num_rows: progress.update(task, description=f"{table}: {num_rows}"),
         )
+    if options.json:
+        print(json.dumps({"rows": counts, "kept_as": MIGRATED}, indent=2))
+        return 0
     rows = ", ".join(f"{number} in {name}" for name, number in counts.items() if number)
     print(f"moved: {rows or 'an empty ledger'}; the file is kept as {MIGRATED}")
     return 0
@@ -173,6 +190,12 @@ def _audit(options: argparse.Namespace) -> int:
     return 0
 
 
+def _completion(options: argparse.Namespace) -> int:
+    """Print what completes our words in a shell."""
+    print(completion.script(_parser(with_demo=True), options.shell), end="")
+    return 0
+
+
 def _demo(options: argparse.Namespace) -> int:
     """Show the whole journey."""
     from node.demo import run_demo
@@ -197,6 +220,8 @@ _VERBS: dict[str, Verb] = {
     "report": cli_observe.report,
     **cli_rules.VERBS,
     **cli_config.VERBS,
+    **cli_support.VERBS,
+    "completion": _completion,
     "demo": _demo,
 }
 
