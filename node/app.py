@@ -159,6 +159,7 @@ class Node:
         settings, database = self.settings, self._database
         return Office(
             settings,
+            database,
             self.journal,
             Operations(database, settings.outputs.outbox.give_up_after_h * 3600),
             PeerTrial(settings, scu, self._tls, self._clock, database),

@@ -110,6 +110,7 @@ def _admin_routes(parts: Parts, office: Office) -> list[Route]:
         "/rules": rules.show,
         "/configuration": house.configuration,
         "/log": house.log,
+        "/support.zip": house.support,
     }
     return [
         *(Route(path, showing(page, Role.ADMIN), methods=["GET"]) for path, page in pages.items()),
