@@ -44,7 +44,7 @@ docs:
 # drawn, drafted and photographed anew; nothing of a patient is in them
 pictures:
 	python -m tests.pictures
-	CXR_PICTURES=docs/images pytest -q tests/acceptance/test_ohif.py
+	CXR_PICTURES=docs/images pytest -q tests/acceptance/test_ohif.py tests/acceptance/test_admin_browser.py
 
 # what the images install, each file with its hash; the second for NVIDIA GPUs
 LOCK = uv pip compile --quiet --python-version 3.11 --generate-hashes --no-annotate --no-header

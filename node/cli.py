@@ -16,6 +16,7 @@ from engine import completion
 from engine.config import EngineSettings
 from engine.errors import CxrError
 from node import (
+    cli_accounts,
     cli_config,
     cli_objects,
     cli_observe,
@@ -74,6 +75,7 @@ def _parser(*, with_demo: bool) -> argparse.ArgumentParser:
     )
     cli_studies.add_verbs(verbs, common, machine)
     cli_peers.add_verbs(verbs, common, machine)
+    cli_accounts.add_verbs(verbs, common, machine)
     verbs.add_parser(
         "migrate",
         parents=[common, machine],
@@ -207,6 +209,7 @@ def _demo(options: argparse.Namespace) -> int:
 _VERBS: dict[str, Verb] = {
     **cli_studies.VERBS,
     **cli_peers.VERBS,
+    **cli_accounts.VERBS,
     "run": _run,
     "check": _check,
     "migrate": _migrate,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any, Final
 
 from node.config import Settings
@@ -13,9 +14,13 @@ _REF = "#/$defs/"
 
 
 def config_schema() -> dict[str, Any]:
-    """Return the schema; each key is described by its comment in the shipped file."""
+    """Return the schema; each key is described by its comment in the shipped file.
+
+    Sections stand where they are used, for the same section is explained otherwise elsewhere.
+    """
     schema = Settings.model_json_schema()
-    _describe(schema, "", schema.get("$defs", {}), comments(shipped_text()))
+    sections = schema.pop("$defs")
+    _describe(schema, "", sections, comments(shipped_text()))
     return {"$schema": DIALECT, **schema, "title": "config.yaml of cxr-node"}
 
 
@@ -25,20 +30,14 @@ def _describe(
     """Describe the keys of a section, and of those below it."""
     for name, field in section.get("properties", {}).items():
         key = f"{path}.{name}".removeprefix(".")
-        below, where = _below(field, key)
+        for place, where in (
+            (field, key),
+            (field.get("additionalProperties"), f"{key}.{EXAMPLE_PEER}"),
+            (field.get("items"), f"{key}.[]"),
+        ):
+            if isinstance(place, dict) and "$ref" in place:
+                below = deepcopy(sections[place.pop("$ref").removeprefix(_REF)])
+                _describe(below, where, sections, words)
+                place.update(below | place)
         if key in words:
             field["description"] = words[key]
-        if below in sections:
-            _describe(sections[below], where, sections, words)
-
-
-def _below(field: Mapping[str, Any], key: str) -> tuple[str, str]:
-    """Return the section that a key holds, alone, by name or in a list, and where it is shown."""
-    for place, where in (
-        (field, key),
-        (field.get("additionalProperties"), f"{key}.{EXAMPLE_PEER}"),
-        (field.get("items"), f"{key}.[]"),
-    ):
-        if isinstance(place, Mapping) and "$ref" in place:
-            return str(place["$ref"]).removeprefix(_REF), where
-    return "", key

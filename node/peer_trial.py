@@ -21,6 +21,7 @@ from node.commitment import Reference
 from node.commitments import Commitments
 from node.committer import Committer
 from node.config import PeerSettings, Settings
+from node.destinations import reached
 from node.errors import HandshakeRefused, PeerError
 from node.handshakes import connect, peer_certificate
 from node.phantom import connection_test
@@ -152,7 +153,9 @@ class PeerTrial:
             "pdf": (ENCAPSULATED_PDF,),
         }
         wanted: dict[str, str] = {VERIFICATION: "C-ECHO"}
-        wanted |= {str(uid): kind for kind in peer.send for uid in by_kind[kind]}
+        everywhere, peers = reached(self.settings), self.settings.peers
+        sent = [kind for name in everywhere if peers.get(name) == peer for kind in everywhere[name]]
+        wanted |= {str(uid): kind for kind in sent for uid in by_kind[kind]}
         asked = (
             (peer.commitment, STORAGE_COMMITMENT, "commitment"),
             (peer.query or peer.priors, STUDY_ROOT_FIND, "query"),

@@ -126,6 +126,7 @@ class Reloader:
             new.start(resumes=True)
         except CxrError as error:
             new.pause()
+            new.make_way()
             self._source.on_loaded(before)
             self.node = old.renewed(before)
             self.node.warm_up()

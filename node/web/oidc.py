@@ -28,6 +28,8 @@ from node.web.entrance import ProviderRefused
 _SCOPE = "openid profile email"
 _PENDING_S = 600.0
 _MAX_PENDING = 1_000
+_FRESH_S = 600.0
+"""What the provider says of itself counts so long: strangers begin logins as they like."""
 _ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"]
 """Signatures alone: a token that is not signed, or by a shared secret, is none."""
 
@@ -65,6 +67,7 @@ class Provider:
         self._back_url = back_url
         self._pending: OrderedDict[str, _Pending] = OrderedDict()
         self._lock = threading.Lock()
+        self._known: tuple[float, Mapping[str, Any]] | None = None
 
     def begin(self, after: str) -> tuple[str, str]:
         """Return where to send somebody, and the secret by which they are known when they return.
@@ -119,10 +122,21 @@ class Provider:
             iss={"essential": True, "value": metadata["issuer"]},
             aud={"essential": True, "value": self._settings.client_id},
             exp={"essential": True},
+            sub={"essential": True},
             nonce={"essential": True, "value": one.nonce},
         )
         rules.validate(found.claims)
-        return found.claims
+        return found.claims | self._more(client, metadata, found.claims["sub"])
+
+    def _more(
+        self, client: OAuth2Client, metadata: Mapping[str, Any], subject: str
+    ) -> dict[str, Any]:
+        """Ask what the ID token leaves out (OpenID Connect Core section 5.3); nobody else's."""
+        place = metadata.get("userinfo_endpoint")
+        if place is None:
+            return {}
+        told = client.get(place).raise_for_status().json()
+        return dict(told) if told.get("sub") == subject else {}
 
     def _person(self, claims: Mapping[str, Any]) -> Person:
         settings = self._settings
@@ -139,17 +153,21 @@ class Provider:
 
     def _metadata(self, client: OAuth2Client) -> Mapping[str, Any]:
         """Ask the provider about itself (OpenID Connect Discovery section 4)."""
+        known = self._known
+        if known is not None and known[0] > time.monotonic():
+            return known[1]
         issuer = str(self._settings.issuer)
         metadata: Mapping[str, Any] = self._get(
             client, f"{issuer}/.well-known/openid-configuration"
         )
         if str(metadata.get("issuer", "")).rstrip("/") != issuer:
             raise ProviderRefused("the provider calls itself something else than issuer")
+        self._known = (time.monotonic() + _FRESH_S, metadata)
         return metadata
 
     def _get(self, client: OAuth2Client, url: str) -> Any:
         try:
-            answer = client.get(url, withhold_token=True).raise_for_status()
+            answer = client.request("GET", url, withhold_token=True).raise_for_status()
             return answer.json()
         except (httpx.HTTPError, ValueError) as error:
             raise ProviderRefused(f"the provider cannot be asked: {_kind(error)}") from error

@@ -6,6 +6,8 @@ import base64
 import json
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,12 +24,13 @@ from tests.fakes import FakeEngine
 from tests.films import phantom
 from tests.node.conftest import Pacs, associate, free_port, send, wait_for_state
 from tests.node.web_client import NAME, TOKEN, Client
+from tests.postgres import Postgres
 
 
 class House:
     """A node, its configuration file, and what follows the file."""
 
-    def __init__(self, folder: Path, pacs: Pacs, engine: FakeEngine) -> None:
+    def __init__(self, folder: Path, pacs: Pacs, engine: FakeEngine, **node: Any) -> None:
         self.path = folder / "config.yaml"
         tokens = folder / "tokens"
         tokens.write_text(f"{NAME} {TOKEN}\n")
@@ -45,10 +48,11 @@ class House:
             "peers": {"pacs": peer},
             "outputs": {"outbox": {"retry_initial_s": 0.1, "retry_max_s": 0.4}},
         }
+        self.values["node"] |= node
         self._write()
-        node = Node(load_settings(self.path, {}), engine)
-        node.start()
-        self.reloader = Reloader(node, Source(self.path, {}))
+        runs = Node(load_settings(self.path, {}), engine)
+        runs.start()
+        self.reloader = Reloader(runs, Source(self.path, {}))
         self.root = folder / "root"
 
     @property
@@ -141,6 +145,23 @@ def test_people_stay_logged_in_unless_the_pages_change(house: House) -> None:
     assert client.get("/").status == 303
 
 
+def test_metrics_go_on_and_can_be_switched(house: House) -> None:
+    port = free_port()
+    metrics = {"enabled": True, "port": port}
+
+    def scraped() -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            return str(answer.read().decode())
+
+    for number in range(3):
+        house.change("node", metrics=metrics, max_pdu=70_000 + number)
+        _drafted(house, f"measured {number}")
+        assert "cxr_" in scraped()
+    house.change("node", metrics={"enabled": False})
+    with pytest.raises(urllib.error.URLError):
+        scraped()
+
+
 def test_a_file_is_taken_once_it_has_been_the_same_for_two_looks(house: House) -> None:
     looks = house.reloader.look
     looks()
@@ -199,7 +220,24 @@ def test_the_audit_trail_names_what_changed_and_no_start(house: House) -> None:
     assert sum(told in text for text in texts) == 1
 
 
-def test_a_certificate_is_read_again_though_no_setting_changed(house: House) -> None:
+def test_a_node_on_a_shared_ledger_follows_its_file_as_well(
+    tmp_path: Path, pacs: Pacs, engine: FakeEngine, postgres: Postgres
+) -> None:
+    pytest.importorskip("procrastinate")
+    work = {"sweep_s": 0.05, "dispatch": "procrastinate"}
+    house = House(tmp_path, pacs, engine, ledger={"url": postgres.database()}, work=work)
+    try:
+        _drafted(house, "before")
+        for number in range(2):
+            house.change("node", max_pdu=70_000 + number)
+            assert house.node.settings.node.max_pdu == 70_000 + number
+            _drafted(house, f"after {number}")
+        assert len(pacs.received) == 3
+    finally:
+        house.node.stop()
+
+
+def test_a_file_without_changes_keeps_the_node(house: House) -> None:
     before = house.node
     house.reloader.reload()
     assert house.node is before
