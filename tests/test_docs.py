@@ -13,7 +13,7 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 PACKAGES = ("engine", "node", "training", "export")
 PROGRAMS = ("cxr", "cxr-node", "cxr-train", "cxr-export")
 PLACES = re.compile(r"(?<![\w.])/(?:root|work|home|opt|tmp|mnt|srv)/")
@@ -166,7 +166,7 @@ def test_every_recipe_is_documented_and_no_other():
 
 def test_the_table_of_stages_agrees_with_the_recipe():
     recipe = yaml.safe_load(text_of("training/recipes/demo.yaml"))
-    lines = text_of("docs/training.md").splitlines()
+    lines = text_of("docs/how-to/training.md").splitlines()
     for stage in ("classifier", "tokenizer", "sft"):
         (row,) = (line for line in lines if line.startswith(f"| `{stage}`"))
         assert f"{recipe[stage]['steps']} steps of {recipe[stage]['batch_size']}" in row
