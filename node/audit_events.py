@@ -205,7 +205,13 @@ class AuditedEvents:
             if row.kind in _HOUSEKEEPING:
                 kind, text = _HOUSEKEEPING[row.kind]
                 yield atna.security_alert(
-                    at, kind, self.node, text, other=person, subject_id=self.node.ae_title
+                    at,
+                    kind,
+                    self.node,
+                    text,
+                    other=person,
+                    subject_id=self.node.ae_title,
+                    outcome=Outcome.SUCCESS,
                 )
             elif row.study_uid is None:
                 kind, outcome = _AUTHENTICATION[row.kind]

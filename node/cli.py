@@ -14,7 +14,16 @@ from rich.progress import Progress
 
 from engine.config import EngineSettings
 from engine.errors import CxrError
-from node import cli_config, cli_objects, cli_observe, cli_peers, cli_rules, cli_studies, logs
+from node import (
+    cli_accounts,
+    cli_config,
+    cli_objects,
+    cli_observe,
+    cli_peers,
+    cli_rules,
+    cli_studies,
+    logs,
+)
 from node.audit import trail_path
 from node.audit_chain import verify
 from node.audit_forward import unsent
@@ -64,6 +73,7 @@ def _parser(*, with_demo: bool) -> argparse.ArgumentParser:
     )
     cli_studies.add_verbs(verbs, common, machine)
     cli_peers.add_verbs(verbs, common, machine)
+    cli_accounts.add_verbs(verbs, common, machine)
     verbs.add_parser(
         "migrate", parents=[common], help="move the ledger from its file to node.ledger.url"
     )
@@ -183,6 +193,7 @@ def _demo(options: argparse.Namespace) -> int:
 _VERBS: dict[str, Verb] = {
     **cli_studies.VERBS,
     **cli_peers.VERBS,
+    **cli_accounts.VERBS,
     "run": _run,
     "check": _check,
     "migrate": _migrate,

@@ -119,10 +119,21 @@ class Provider:
             iss={"essential": True, "value": metadata["issuer"]},
             aud={"essential": True, "value": self._settings.client_id},
             exp={"essential": True},
+            sub={"essential": True},
             nonce={"essential": True, "value": one.nonce},
         )
         rules.validate(found.claims)
-        return found.claims
+        return found.claims | self._more(client, metadata, found.claims["sub"])
+
+    def _more(
+        self, client: OAuth2Client, metadata: Mapping[str, Any], subject: str
+    ) -> dict[str, Any]:
+        """Ask what the ID token leaves out (OpenID Connect Core section 5.3); nobody else's."""
+        place = metadata.get("userinfo_endpoint")
+        if place is None:
+            return {}
+        told = client.get(place).raise_for_status().json()
+        return dict(told) if told.get("sub") == subject else {}
 
     def _person(self, claims: Mapping[str, Any]) -> Person:
         settings = self._settings
@@ -149,7 +160,7 @@ class Provider:
 
     def _get(self, client: OAuth2Client, url: str) -> Any:
         try:
-            answer = client.get(url, withhold_token=True).raise_for_status()
+            answer = client.request("GET", url, withhold_token=True).raise_for_status()
             return answer.json()
         except (httpx.HTTPError, ValueError) as error:
             raise ProviderRefused(f"the provider cannot be asked: {_kind(error)}") from error
