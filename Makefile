@@ -40,6 +40,7 @@ docs:
 	cxr-node conformance -c config.yaml --output docs/reference/conformance.md
 	cxr-node metrics --describe --output docs/reference/metrics.md
 	cxr-node schema --output docs/reference/config.schema.json
+	python -m tests.reference
 
 # drawn, drafted and photographed anew; nothing of a patient is in them
 pictures:
