@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
-.PHONY: setup check fix test acceptance demo docs pictures clean
+.PHONY: setup check fix test acceptance demo docs pictures lock sbom clean
 
 # torch first and alone: the trainers' wider range would bring a newer one with gigabytes of CUDA;
 # radlabels for its sample of labelled reports alone: its code wants a torch that is too old
@@ -45,7 +45,24 @@ docs:
 # drawn, drafted and photographed anew; nothing of a patient is in them
 pictures:
 	python -m tests.pictures
-	CXR_PICTURES=docs/images pytest -q tests/acceptance/test_ohif.py
+	CXR_PICTURES=docs/images pytest -q tests/acceptance/test_ohif.py tests/acceptance/test_admin_browser.py
+
+# what the images install, each file with its hash; the second for NVIDIA GPUs
+LOCK = uv pip compile --quiet --python-version 3.11 --generate-hashes --no-annotate --no-header
+EXTRAS = --extra cluster --extra s3 --extra oidc --extra otel --extra cjk
+lock:
+	grep -o 'setuptools>=[0-9]*' pyproject.toml | head -n 1 | $(LOCK) --output-file deploy/build.lock -
+	$(LOCK) --universal $(EXTRAS) --output-file deploy/requirements.lock pyproject.toml
+	$(LOCK) --python-platform x86_64-manylinux_2_28 $(EXTRAS) --extra gpu --no-emit-package onnxruntime \
+		--output-file deploy/requirements-gpu.lock pyproject.toml engine/backends/onnxruntime-gpu/pyproject.toml
+
+# everything in the image for the CPU with version and licence (CycloneDX), from a fresh environment
+sbom:
+	python -m venv dist/sbom
+	dist/sbom/bin/pip install --quiet --no-deps --require-hashes --requirement deploy/requirements.lock
+	dist/sbom/bin/pip install --quiet --no-deps .
+	python deploy/sbom.py dist/sbom dist/sbom.cdx.json
+	rm -r dist/sbom
 
 # trained runs and the environment stay
 clean:

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from engine import completion
 from engine.banner import burn
 from engine.errors import CxrError, PromptError
 from engine.generation import Advance
@@ -26,7 +27,7 @@ from engine.results import Answer, DraftReport, Drawing, Image, Inspection
 from engine.vocabulary import CODES_PER_IMAGE
 
 DRAFT_STATUS = "AI DRAFT - NOT VERIFIED"
-FAULT, REFUSED = 2, 3
+FAULT, REFUSED = 1, 3
 """Exit codes: an error, and a film that the guard will not have read."""
 
 _SAFETY = "Research software, not a medical device: every draft needs a radiologist."
@@ -113,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     draw.add_argument("--seed", type=int, default=0, metavar="N", help="another seed, another film")
     verbs.add_parser("bench", parents=[common], help="time every backend that runs here")
+    completion.add_verb(verbs)
     return parser
 
 
@@ -191,6 +193,11 @@ def _bench(options: argparse.Namespace, load: Load) -> None:
             print(f"{one.backend} does not run here: {one.reason}")
 
 
+def _completion(options: argparse.Namespace, _load: Load) -> None:
+    """Print what completes our words in a shell."""
+    print(completion.script(_parser(), options.shell), end="")
+
+
 def _read_film(options: argparse.Namespace, load: Load) -> tuple[Model, Image, Inspection]:
     """Return the model, the rendered film and what the guard says of it."""
     model = _opened(options, load)
@@ -245,6 +252,7 @@ _VERBS: dict[str, Callable[[argparse.Namespace, Load], None]] = {
     "ask": _ask,
     "draw": _draw,
     "bench": _bench,
+    "completion": _completion,
 }
 
 if __name__ == "__main__":

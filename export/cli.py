@@ -12,6 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from engine import completion
 from engine.backends.tensorrt_plan import FLAVOURS
 from engine.bundle import DEMO, open_bundle
 from engine.errors import CxrError
@@ -231,15 +232,19 @@ def parser() -> argparse.ArgumentParser:
     compare.add_argument("--count", type=int, default=24, help="validation films to compare on")
     compare.add_argument("--json", action="store_true", help="print JSON")
     compare.set_defaults(call=check)
+    completion.add_verb(verbs)
     return top
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``cxr-export``; return its exit code."""
     options = parser().parse_args(arguments)
+    if options.verb == "completion":
+        print(completion.script(parser(), options.shell), end="")
+        return 0
     try:
         options.call(options)
     except CxrError as fault:
         print(f"error: {fault.lines()}", file=sys.stderr)
-        return 2
+        return 1
     return 0

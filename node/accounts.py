@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,9 @@ from node.schema import account
 from node.transactions import reading, writing
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+
+
+_MAX_HASHING = 2
 
 
 class AccountRefused(NodeError):
@@ -40,6 +44,8 @@ class Accounts:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._nobody = hashed("nobody has this password")
+        # a guess costs 32 MiB and a tenth of a second: whoever guesses must not have them all
+        self._hashing = threading.BoundedSemaphore(_MAX_HASHING)
 
     def all(self) -> tuple[Account, ...]:
         """Return every account by name."""
@@ -65,7 +71,8 @@ class Accounts:
             kept = connection.execute(
                 sa.select(account.c.password_hash).where(account.c.name == name)
             ).scalar_one_or_none()
-        is_right = fits(password, kept or self._nobody)
+        with self._hashing:
+            is_right = fits(password, kept or self._nobody)
         return self.find(name) if kept and is_right else None
 
     def make(self, name: str, role: Role, password: str, now: float) -> Account:
@@ -93,11 +100,21 @@ class Accounts:
         """Return the account of somebody whom the identity provider knows, as it says now.
 
         None where an administrator has switched it off.
+
+        Raises
+        ------
+        AccountRefused
+            An account of this name has a password here: it is somebody else's, as far as we know.
         """
         with writing(self._engine) as connection:
             known = connection.execute(
-                sa.select(account.c.disabled).where(account.c.name == name)
+                sa.select(account.c.password_hash).where(account.c.name == name)
             ).scalar_one_or_none()
+            if known:
+                hint = "an administrator can switch that account off and give you another name"
+                raise AccountRefused(
+                    f"the name {name} is taken by an account of the node", hint=hint
+                )
             if known is None:
                 values = {"name": name, "role": role, "password_hash": "", "made_at": now}
                 connection.execute(account.insert().values(**values, disabled=False))

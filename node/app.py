@@ -10,7 +10,6 @@ import sqlalchemy as sa
 
 from node.alerts import Alert
 from node.announcements import Announcements
-from node.answering import Answerer, Films
 from node.audit import Auditor, whose
 from node.audit_chain import Chain
 from node.audit_events import AuditedEvents
@@ -21,13 +20,12 @@ from node.config import Settings
 from node.configuration_state import ConfigurationState, write_state
 from node.confined import ConfinedRenderer
 from node.confirmer import Confirmer
+from node.crew import Bench, Crew
 from node.database import ledger_url
 from node.departures import Departures, queues_of
-from node.destinations import sent_to
 from node.dispatch import Dispatch, LocalDispatch, Step
 from node.errors import NodeError
 from node.journal import Journal
-from node.leases import Leases
 from node.ledger import Ledger
 from node.log_tail import LogTail
 from node.logs import get_logger, say
@@ -40,15 +38,12 @@ from node.offered import services_of
 from node.operations import Operations
 from node.peer_trial import PeerTrial
 from node.peers import PeerBook
-from node.pipeline import Pipeline
 from node.ports import Drafter
 from node.premises import Premises
-from node.priors import Priors, PriorShelf
 from node.prometheus import open_meters
 from node.questions import Questions
 from node.receiver import Receiver
 from node.retention import Retention
-from node.reviews import Reviews
 from node.scp import Scp
 from node.scu import Scu
 from node.syslog import Repository
@@ -56,7 +51,7 @@ from node.tls import Tls
 from node.triage import Triage
 from node.web.office import Office
 from node.web.server import open_web
-from node.worker import Closer, Worker
+from node.worker import Closer
 
 _LOG = get_logger("app")
 _STOP_TIMEOUT_S = 30.0
@@ -164,6 +159,7 @@ class Node:
         settings, database = self.settings, self._database
         return Office(
             settings,
+            database,
             self.journal,
             Operations(database, settings.outputs.outbox.give_up_after_h * 3600),
             PeerTrial(settings, scu, self._tls, self._clock, database),
@@ -222,59 +218,24 @@ class Node:
         if "deliver" in settings.node.roles:
             self._add_delivery(scu)
 
-    def _make_priors(self, scu: Scu) -> Priors | None:
-        """Return what looks for earlier films, where a peer is to be asked for them."""
-        settings = self.settings
-        asked = {name: peer for name, peer in settings.peers.items() if peer.priors}
-        is_asked = asked or settings.node.priors_web.url
-        if not is_asked or not settings.node.study.priors_budget_s:
-            return None
-        return Priors(asked, settings.node, scu, PriorShelf(self._spool, self._database))
-
     def _add_drafting(self, models: Models, scu: Scu) -> None:
         """Put the workers into service, and what answers questions."""
-        settings, clock, reviews = self.settings, self._clock, Reviews(self._database)
-        pipeline = Pipeline(
-            models,
-            self._renderer,
-            settings.outputs,
+        settings, limit_s = self.settings, self.settings.node.work.draft_timeout_s
+        bench = Bench(
+            settings,
+            self._name,
+            self._database,
             self._spool,
-            clock,
-            self._make_priors(scu),
-            sent_to(settings),
-            reviews,
+            self._renderer,
+            scu,
+            self._clock,
+            self._meters,
         )
-        leases = Leases(settings.node.work, self._ledger, clock)
-        self._dispatch.add("leases", leases.step)
-        workers = [
-            Worker(
-                f"worker-{number}.{self._name}",
-                self._ledger,
-                pipeline,
-                leases,
-                clock,
-                settings.node.work,
-                settings.outputs.outbox,
-                self._meters,
-            )
-            for number in range(settings.node.work.num_workers)
-        ]
-        steps = [self._kicking(worker.step) for worker in workers]
-        self._dispatch.share("draft", steps, settings.node.work.draft_timeout_s)
-        films = Films(reviews, self._ledger, self._spool, self._renderer)
-        carries = settings.outputs.report.answers
-        work = settings.node.work
-        answerer = Answerer(
-            models,
-            films,
-            reviews,
-            self._questions,
-            clock,
-            work,
-            carries=carries,
-            meters=self._meters,
-        )
-        self._dispatch.add("answers", self._kicking(answerer.step), work.draft_timeout_s)
+        crew = Crew(bench, models)
+        self._dispatch.add("leases", crew.leases.step)
+        steps = [self._kicking(worker.step) for worker in crew.workers]
+        self._dispatch.share("draft", steps, limit_s)
+        self._dispatch.add("answers", self._kicking(crew.answerer.step), limit_s)
 
     def _add_delivery(self, scu: Scu) -> None:
         """Put what calls peers, audits and clears away into service."""

@@ -13,7 +13,8 @@ from engine.errors import CxrError
 from node.clock import SystemClock
 from node.config import NodeSettings, PeerSettings, Settings
 from node.destinations import channels_of, reached
-from node.errors import NodeError, PeerError, TlsError
+from node.errors import LedgerError, NodeError, PeerError, TlsError
+from node.ledger_revision import read_revision
 from node.routing import by_kind
 from node.scu import Scu
 from node.spool import Spool
@@ -39,6 +40,7 @@ def run_checks(settings: Settings, load_bundle: LoadBundle) -> Iterator[Check]:
     """Try the port, the disk, the bundle and every destination."""
     yield _check_port(settings.node)
     yield _check_disk(settings.node)
+    yield _check_ledger(settings.node)
     for name, chosen in zip(("bundle", "challenger"), settings.engine.each, strict=False):
         yield _check_bundle(name, load_bundle, chosen)
     yield from _check_backends(settings)
@@ -98,6 +100,16 @@ def _check_disk(settings: NodeSettings) -> Check:
     except NodeError as error:
         return Check("disk", False, str(error), error.hint)
     return Check("disk", True, f"{spool.root} is writable and above the watermark")
+
+
+def _check_ledger(settings: NodeSettings) -> Check:
+    """Say which revision the ledger has; it is not upgraded by that."""
+    try:
+        revision = read_revision(settings)
+    except LedgerError as error:
+        return Check("ledger", False, str(error), error.hint)
+    hint = "run the version that it is of, or restore the copy from before"
+    return Check("ledger", not revision.is_later, revision.text, hint if revision.is_later else "")
 
 
 def _check_bundle(name: str, load_bundle: LoadBundle, chosen: EngineSettings) -> Check:

@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
+from engine import completion
 from engine.config import EngineSettings
 from engine.errors import CxrError
 from node import (
@@ -22,6 +23,7 @@ from node import (
     cli_peers,
     cli_rules,
     cli_studies,
+    cli_support,
     logs,
 )
 from node.audit import trail_path
@@ -75,7 +77,9 @@ def _parser(*, with_demo: bool) -> argparse.ArgumentParser:
     cli_peers.add_verbs(verbs, common, machine)
     cli_accounts.add_verbs(verbs, common, machine)
     verbs.add_parser(
-        "migrate", parents=[common], help="move the ledger from its file to node.ledger.url"
+        "migrate",
+        parents=[common, machine],
+        help="move the ledger from its file to node.ledger.url",
     )
     audit = verbs.add_parser(
         "audit", parents=[common, machine], help="verify the audit trail, line by line"
@@ -85,10 +89,12 @@ def _parser(*, with_demo: bool) -> argparse.ArgumentParser:
         "feedback", parents=[common], help="export what readers made of drafts, for training"
     )
     feedback.add_argument("action", choices=["export"], help="print a JSON line for each")
-    cli_objects.add_verbs(verbs, common)
+    cli_objects.add_verbs(verbs, common, machine)
     cli_rules.add_verbs(verbs, common, machine)
     cli_observe.add_verbs(verbs, common, machine)
     cli_config.add_verbs(verbs, common, machine)
+    cli_support.add_verbs(verbs, common, machine)
+    completion.add_verb(verbs)
     demo = verbs.add_parser("demo", help="see the whole journey, with no configuration")
     if with_demo:
         from node.demo import add_arguments
@@ -155,6 +161,9 @@ def _migrate(options: argparse.Namespace) -> int:
             settings.node,
             lambda table, num_rows: progress.update(task, description=f"{table}: {num_rows}"),
         )
+    if options.json:
+        print(json.dumps({"rows": counts, "kept_as": MIGRATED}, indent=2))
+        return 0
     rows = ", ".join(f"{number} in {name}" for name, number in counts.items() if number)
     print(f"moved: {rows or 'an empty ledger'}; the file is kept as {MIGRATED}")
     return 0
@@ -180,6 +189,12 @@ def _audit(options: argparse.Namespace) -> int:
         print(f"{trail}: {head.sequence} lines, unbroken; the last is sealed {head.seal}")
         if waiting:
             print(f"{waiting} of them wait for the audit repository")
+    return 0
+
+
+def _completion(options: argparse.Namespace) -> int:
+    """Print what completes our words in a shell."""
+    print(completion.script(_parser(with_demo=True), options.shell), end="")
     return 0
 
 
@@ -209,6 +224,8 @@ _VERBS: dict[str, Verb] = {
     "report": cli_observe.report,
     **cli_rules.VERBS,
     **cli_config.VERBS,
+    **cli_support.VERBS,
+    "completion": _completion,
     "demo": _demo,
 }
 

@@ -24,7 +24,9 @@ def add_verbs(
     verbs: Any, common: argparse.ArgumentParser, machine: argparse.ArgumentParser
 ) -> None:
     """Add the verbs to the command line."""
-    init = verbs.add_parser("init", help="write a first config.yaml, from a few answers")
+    init = verbs.add_parser(
+        "init", parents=[machine], help="write a first config.yaml, from a few answers"
+    )
     for question in QUESTIONS:
         option = f"--{question.name.replace('_', '-')}"
         init.add_argument(option, metavar="VALUE", help=f"{question.text} ({question.default})")
@@ -49,6 +51,9 @@ def _init(options: argparse.Namespace) -> int:
     sends = True if options.send is None and options.yes else options.send
     values = answers(given, sends, _default if options.yes else _prompt)
     path, schema = write(options.output, values, force=options.force)
+    if options.json:
+        print(json.dumps({"config": str(path), "schema": str(schema)}, indent=2))
+        return 0
     print(f"wrote {path} and {schema}; next:")
     print(f"  cxr-node check -c {path}")
     print(f"  cxr-node run -c {path}")

@@ -6,6 +6,7 @@ What builds objects is loaded by the verb that needs it: it would slow down ever
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -27,16 +28,20 @@ class NotReadable(NodeError):
     default_hint = "name an object as the node sends it"
 
 
-def add_verbs(verbs: Any, common: argparse.ArgumentParser) -> None:
+def add_verbs(
+    verbs: Any, common: argparse.ArgumentParser, machine: argparse.ArgumentParser
+) -> None:
     """Add the verbs to the command line."""
     statement = verbs.add_parser(
         "conformance", parents=[common], help="print the DICOM conformance statement (PS3.2)"
     )
     statement.add_argument("--output", metavar="FILE", type=Path, help="write it to a file")
-    lint = verbs.add_parser("lint", help="tell what viewers would stumble over in reports")
+    lint = verbs.add_parser(
+        "lint", parents=[machine], help="tell what viewers would stumble over in reports"
+    )
     lint.add_argument("files", metavar="FILE", nargs="+", type=Path)
     draw = verbs.add_parser(
-        "draw", parents=[common], help="draw a synthetic film from a text, marked as such"
+        "draw", parents=[common, machine], help="draw a synthetic film from a text, marked as such"
     )
     draw.add_argument("text", metavar="TEXT", help="a report of what it is to show")
     draw.add_argument("--seed", type=int, default=0, help="the same seed draws the same film")
@@ -49,7 +54,9 @@ def add_verbs(verbs: Any, common: argparse.ArgumentParser) -> None:
     phantom.add_argument("file", metavar="FILE", type=Path)
     phantom.add_argument("--seed", type=int, default=0, help="begin with this drawing")
     again = verbs.add_parser(
-        "redraw", parents=[common], help="draw a synthetic film again and compare the two"
+        "redraw",
+        parents=[common, machine],
+        help="draw a synthetic film again and compare the two",
     )
     again.add_argument("file", metavar="FILE", type=Path)
 
@@ -68,10 +75,13 @@ def conformance(options: argparse.Namespace) -> int:
 
 def lint(options: argparse.Namespace) -> int:
     """Name the viewers' rules that reports break."""
-    broken = [f"{path}: {rule}" for path in options.files for rule in broken_rules(_read(path))]
-    for line in broken:
-        print(line)
-    return 1 if broken else 0
+    broken = {str(path): broken_rules(_read(path)) for path in options.files}
+    if options.json:
+        print(json.dumps(broken, indent=2))
+    else:
+        for path, rules in broken.items():
+            print(*(f"{path}: {rule}\n" for rule in rules), sep="", end="")
+    return 1 if any(broken.values()) else 0
 
 
 def draw(options: argparse.Namespace) -> int:
@@ -87,7 +97,12 @@ def draw(options: argparse.Namespace) -> int:
         settings=settings.outputs.synthetic,
     )
     film.save_as(options.output, enforce_file_format=True)
-    print(f"{options.output}: {film.SeriesDescription}, Patient ID {film.PatientID}")
+    patient_id, description = str(film.PatientID), str(film.SeriesDescription)
+    if options.json:
+        shown = {"file": str(options.output), "series_description": description}
+        print(json.dumps({**shown, "patient_id": patient_id}, indent=2))
+    else:
+        print(f"{options.output}: {description}, Patient ID {patient_id}")
     return 0
 
 
@@ -109,7 +124,10 @@ def draw_again(options: argparse.Namespace) -> int:
 
     settings = load_settings(options.config, os.environ)
     is_same = redraw(load_engine(settings), _read(options.file))
-    print(f"{options.file}: {'the identical film' if is_same else 'ANOTHER film'}")
+    if options.json:
+        print(json.dumps({"file": str(options.file), "is_identical": is_same}, indent=2))
+    else:
+        print(f"{options.file}: {'the identical film' if is_same else 'ANOTHER film'}")
     return 0 if is_same else 1
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import socket
-import threading
 from collections.abc import Callable
 from typing import Final
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -17,12 +15,10 @@ from node.config_metrics import MetricsSettings
 from node.errors import NodeError
 from node.logs import get_logger, say
 from node.prometheus import CONTENT_TYPE
-from node.web.connections import hurried_protocol
+from node.web.serving import Limits, Serving
 
 _LOG = get_logger("monitor")
-_MAX_CONNECTIONS: Final = 16
-_REQUEST_S: Final = 5.0
-_STOP_TIMEOUT_S: Final = 2
+_LIMITS: Final = Limits(max_connections=16, request_s=5.0, stop_timeout_s=2)
 _OK, _UNAVAILABLE = 200, 503
 
 
@@ -61,22 +57,7 @@ class Monitor:
             Route("/health", self._on_health),
             Route("/ready", self._on_ready),
         ]
-        self._server = uvicorn.Server(
-            uvicorn.Config(
-                Starlette(routes=routes),
-                loop="asyncio",
-                http=hurried_protocol(_REQUEST_S, 2 * _MAX_CONNECTIONS),
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                proxy_headers=False,
-                server_header=False,
-                limit_concurrency=_MAX_CONNECTIONS,
-                timeout_graceful_shutdown=_STOP_TIMEOUT_S,
-            )
-        )
-        self._thread: threading.Thread | None = None
+        self._serving = Serving(Starlette(routes=routes), _LIMITS, "monitor")
 
     def start(self) -> None:
         """Listen, if that is not so already.
@@ -86,7 +67,7 @@ class Monitor:
         MonitorPortTaken
             The port cannot be bound.
         """
-        if self._thread is not None:
+        if self._serving.is_running:
             return
         place = (self._settings.bind, self._settings.port)
         try:
@@ -96,17 +77,12 @@ class Monitor:
             raise MonitorPortTaken(
                 f"cannot listen on {place[0]}:{place[1]}: {error.strerror}"
             ) from error
-        self._thread = threading.Thread(
-            target=self._server.run, args=([listener],), name="monitor", daemon=True
-        )
-        self._thread.start()
+        self._serving.start(listener)
         say(_LOG, "monitor.started", address=place[0], port=place[1])
 
     def stop(self) -> None:
         """Let requests under way end, then close."""
-        self._server.should_exit = True
-        if self._thread is not None:
-            self._thread.join(2 * _STOP_TIMEOUT_S)
+        self._serving.stop()
 
     # not coroutines: each waits for the ledger or the disk, in a thread of the pool
 

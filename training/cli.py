@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from engine import completion
 from engine.bundle import open_bundle
 from engine.errors import CxrError
 from engine.nets.load import SFT2, SFT3, TOKENIZER2
@@ -142,6 +143,7 @@ def parser() -> argparse.ArgumentParser:
     vqa_cli.add_measure(measures, common)
     inference = verbs.add_parser("inference", help="report on the studies of a ReXrank file")
     rexrank.add_arguments(inference)
+    completion.add_verb(verbs)
     return top
 
 
@@ -159,6 +161,9 @@ def common(verb: argparse.ArgumentParser) -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``cxr-train``; return its exit code."""
     options = parser().parse_args(arguments)
+    if options.verb == "completion":
+        print(completion.script(parser(), options.shell), end="")
+        return 0
     if options.threads:
         torch.set_num_threads(options.threads)
     try:
@@ -168,7 +173,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.call(Run(recipe, options.run), options)
     except CxrError as fault:
         print(f"error: {fault.lines()}", file=sys.stderr)
-        return 2
+        return 1
     except KeyboardInterrupt:
         print("stopped; start the same command again to resume", file=sys.stderr)
         return 130

@@ -20,6 +20,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from engine.errors import CxrError, PixelError
+from node.accounts import AccountRefused
 from node.errors import StorageError, UnknownName
 from node.feedback import FeedbackRefused
 from node.operations import OperationRefused
@@ -52,6 +53,7 @@ _STATUS: Final[dict[type[CxrError], HTTPStatus]] = {
     OperationRefused: HTTPStatus.CONFLICT,
     StorageError: HTTPStatus.SERVICE_UNAVAILABLE,
     SwitchedOff: HTTPStatus.FORBIDDEN,
+    AccountRefused: HTTPStatus.FORBIDDEN,
     ProviderRefused: HTTPStatus.FORBIDDEN,
 }
 """What each refusal is in HTTP; whatever else breaks is a 500 without a word about why."""
@@ -108,6 +110,7 @@ def _admin_routes(parts: Parts, office: Office) -> list[Route]:
         "/rules": rules.show,
         "/configuration": house.configuration,
         "/log": house.log,
+        "/support.zip": house.support,
     }
     return [
         *(Route(path, showing(page, Role.ADMIN), methods=["GET"]) for path, page in pages.items()),

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from node.clock import as_datetime
 from node.config_file import load
 from node.errors import ConfigInvalid
 from node.settings_view import Effective, effective
+from node.support import Subject, write_support_bundle
 from node.web.office import Office
 from node.web.parts import Parts, wants_json
 
@@ -36,13 +40,28 @@ class House:
         )
 
     def _effective(self) -> list[Effective]:
-        """Return the keys in force; a file that is no longer theirs tells no origins."""
-        settings, path = self._office.settings, self._office.configuration().path
+        """Return the keys in force."""
+        return effective(self._office.settings, self._origins())
+
+    def _origins(self) -> Mapping[str, str]:
+        """Return where the settings in force are written; none where the file is another by now."""
+        path = self._office.configuration().path
         try:
             loaded = load(Path(path) if path else None, os.environ)
         except ConfigInvalid:
-            return effective(settings, {})
-        return effective(settings, loaded.origins if loaded.settings == settings else {})
+            return {}
+        return loaded.origins if loaded.settings == self._office.settings else {}
+
+    def support(self, _request: Request) -> Response:
+        """Send what somebody who helps from afar needs to see; no patient is in it."""
+        office = self._office
+        packed = BytesIO()
+        log = [line.text for line in reversed(office.tail.lines())]
+        subject = Subject(office.settings, office.database, self._origins())
+        write_support_bundle(packed, subject, log=log)
+        name = f"cxr-node-support-{as_datetime(self._parts.clock.now()):%Y%m%d-%H%M%S}.zip"
+        headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+        return Response(packed.getvalue(), media_type="application/zip", headers=headers)
 
     def log(self, request: Request) -> Response:
         """Show the latest lines of the log."""

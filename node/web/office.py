@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from sqlalchemy.engine import Engine
+
 from engine.backends.select import survey
 from engine.bundle import open_bundle
 from node.alerts import Alert
@@ -24,6 +26,7 @@ class Office:
     """The node as its administrators know it."""
 
     settings: Settings
+    database: Engine
     journal: Journal
     operations: Operations
     trial: PeerTrial
@@ -54,5 +57,5 @@ class Office:
         return {
             "manifest": bundle.manifest,
             "digest": bundle.digest,
-            "backends": survey(bundle),
+            "backends": tuple(survey(bundle)),
         }

@@ -28,6 +28,8 @@ from node.web.entrance import ProviderRefused
 _SCOPE = "openid profile email"
 _PENDING_S = 600.0
 _MAX_PENDING = 1_000
+_FRESH_S = 600.0
+"""What the provider says of itself counts so long: strangers begin logins as they like."""
 _ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"]
 """Signatures alone: a token that is not signed, or by a shared secret, is none."""
 
@@ -65,6 +67,7 @@ class Provider:
         self._back_url = back_url
         self._pending: OrderedDict[str, _Pending] = OrderedDict()
         self._lock = threading.Lock()
+        self._known: tuple[float, Mapping[str, Any]] | None = None
 
     def begin(self, after: str) -> tuple[str, str]:
         """Return where to send somebody, and the secret by which they are known when they return.
@@ -150,12 +153,16 @@ class Provider:
 
     def _metadata(self, client: OAuth2Client) -> Mapping[str, Any]:
         """Ask the provider about itself (OpenID Connect Discovery section 4)."""
+        known = self._known
+        if known is not None and known[0] > time.monotonic():
+            return known[1]
         issuer = str(self._settings.issuer)
         metadata: Mapping[str, Any] = self._get(
             client, f"{issuer}/.well-known/openid-configuration"
         )
         if str(metadata.get("issuer", "")).rstrip("/") != issuer:
             raise ProviderRefused("the provider calls itself something else than issuer")
+        self._known = (time.monotonic() + _FRESH_S, metadata)
         return metadata
 
     def _get(self, client: OAuth2Client, url: str) -> Any:

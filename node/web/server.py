@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import ssl
 import sys
-import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
-
-import uvicorn
 
 from node.config import NodeSettings
 from node.confined import ConfinedRenderer
@@ -23,20 +20,18 @@ from node.reviews import Reviews
 from node.spool import Spool
 from node.tls import strict_context
 from node.web.app import make_app
-from node.web.connections import hurried_protocol
 from node.web.office import Office
 from node.web.pages import Pages
 from node.web.parts import Parts
+from node.web.serving import Limits, Serving
 from node.web.shelf import Shelf
 from node.web.visits import Visits
 from node.web.ways_in import WaysIn
 
 _LOG = get_logger("web")
 _MAX_SIDE = 1024
-_MAX_CONNECTIONS = 64
 _BACKLOG = 128
-_REQUEST_S = 15.0
-_STOP_TIMEOUT_S = 5
+_LIMITS = Limits(max_connections=64, request_s=15.0, stop_timeout_s=5)
 
 
 class WebPortTaken(NodeError):
@@ -105,23 +100,7 @@ class WebServer:
             pages,
         )
         app = make_app(parts, office, self._ways_in)
-        self._server = uvicorn.Server(
-            uvicorn.Config(
-                app,
-                loop="asyncio",
-                http=hurried_protocol(_REQUEST_S, 2 * _MAX_CONNECTIONS),
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                proxy_headers=False,
-                server_header=False,
-                limit_concurrency=_MAX_CONNECTIONS,
-                timeout_graceful_shutdown=_STOP_TIMEOUT_S,
-                ssl_context_factory=self._context if web.tls else None,
-            )
-        )
-        self._thread: threading.Thread | None = None
+        self._serving = Serving(app, _LIMITS, "web", self._context if web.tls else None)
 
     def _context(self, _config: object, _default: object) -> ssl.SSLContext:
         """Return a context of the node's own profile; people show a token, not a certificate."""
@@ -147,10 +126,7 @@ class WebServer:
             raise WebPortTaken(
                 f"cannot listen on {web.bind}:{web.port}: {error.strerror}"
             ) from error
-        self._thread = threading.Thread(
-            target=self._server.run, args=([listener],), name="web", daemon=True
-        )
-        self._thread.start()
+        self._serving.start(listener)
         self._listening.enter_context(self._tail.listening())
         say(_LOG, "web.started", address=web.bind, port=web.port, tls=web.tls)
         if self._ways_in.is_closed:
@@ -167,8 +143,5 @@ class WebServer:
     def stop(self) -> None:
         """Let requests under way end, then close."""
         self._listening.close()
-        self._server.should_exit = True
-        if self._thread is not None:
-            self._thread.join(2 * _STOP_TIMEOUT_S)
-            self._thread = None
+        self._serving.stop()
         self._renderer.stop()

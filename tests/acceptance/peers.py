@@ -179,7 +179,7 @@ class Orthanc:
             "StableAge": 1,
             "OverwriteInstances": False,
             "SaveJobs": False,
-            "LuaScripts": [str(ROOT / "tests/acceptance/autoroute.lua")] if self.routes else [],
+            "LuaScripts": [str(ROOT / "deploy/compose/autoroute.lua")] if self.routes else [],
             "DicomModalities": {
                 "cxrnode": {**modality, "AET": "CXRDRAFT", "Port": self.node_port},
                 "cr-room": {**modality, "AET": "CRROOM1", "Port": 1},

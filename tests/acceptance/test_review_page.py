@@ -102,6 +102,7 @@ def node(tmp_path: Path, pacs: Pacs) -> Iterator[Node]:  # noqa: F811
     settings = web_settings(tmp_path, pacs.port)
     outputs = settings.outputs.model_copy(update={"synthetic": SyntheticSettings(enabled=True)})
     running = Node(settings.model_copy(update={"outputs": outputs}), FakeEngine())
+    running.warm_up()
     running.start()
     yield running
     running.stop()
@@ -264,7 +265,8 @@ def test_the_page_works_without_its_script(chromium: Browser, node: Node, sent: 
     context = chromium.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(f"http://127.0.0.1:{node.settings.node.web.port}/studies/{key(ds.StudyInstanceUID)}")
-    page.get_by_label("Token").fill(TOKEN)
+    page.get_by_label("Name").fill(NAME)
+    page.get_by_label("Password").fill(TOKEN)
     page.get_by_role("button", name="Log in").click()
     page.locator("#film").wait_for()
     assert not page.locator("#controls").is_visible()

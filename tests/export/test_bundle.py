@@ -105,7 +105,7 @@ def test_the_gate_says_no_when_a_figure_misses():
 
 
 def test_the_command_line_names_a_run_that_is_none(tmp_path, capsys):
-    assert main(["bundle", "--run", str(tmp_path), "--output", str(tmp_path / "b")]) == 2
+    assert main(["bundle", "--run", str(tmp_path), "--output", str(tmp_path / "b")]) == 1
     assert "is no run directory" in capsys.readouterr().err
 
 

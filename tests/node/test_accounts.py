@@ -79,7 +79,6 @@ def test_an_account_that_is_off_lets_nobody_in(database: Engine) -> None:
     accounts.make("anna", Role.VIEWER, GOOD, 1.0)
     accounts.set_disabled("anna", disabled=True)
     assert accounts.log_in("anna", GOOD) is accounts.find("anna") is None
-    assert accounts.admit("anna", Role.ADMIN, 2.0) is None
     accounts.set_disabled("anna", disabled=False)
     assert accounts.log_in("anna", GOOD)
     with pytest.raises(UnknownName, match="no account"):
@@ -110,6 +109,19 @@ def test_whom_the_provider_knows_has_no_password_here(database: Engine) -> None:
     changed = accounts.admit("anna", Role.ADMIN, 2.0)
     assert changed is not None
     assert changed.role is Role.ADMIN
+    accounts.make("boss", Role.ADMIN, GOOD, 3.0)
+    accounts.set_disabled("anna", disabled=True)
+    assert accounts.admit("anna", Role.ADMIN, 4.0) is None
+
+
+def test_the_provider_cannot_take_an_account_of_the_node_over(database: Engine) -> None:
+    accounts = Accounts(database)
+    accounts.make("boss", Role.ADMIN, GOOD, 1.0)
+    with pytest.raises(AccountRefused, match="taken by an account of the node"):
+        accounts.admit("boss", Role.VIEWER, 2.0)
+    boss = accounts.log_in("boss", GOOD)
+    assert boss is not None
+    assert boss.role is Role.ADMIN
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
 import httpx
@@ -177,6 +179,7 @@ def test_the_dashboard_tells_how_the_node_stands(node: Node, study: Dataset) -> 
     told = admin.get("/dashboard", Accept="application/json").json
     assert told["studies"]["DONE"] == 1
     assert {"alerts", "missing", "configuration"} <= told.keys()
+    assert "Drafts on</span><strong>no<" not in admin.get("/dashboard").text
 
 
 def test_a_peer_is_tried_out_by_its_button(node: Node, pacs: Pacs) -> None:
@@ -229,6 +232,19 @@ def test_configuration_log_and_model_are_shown(node: Node, tmp_path: Path) -> No
     card = admin.get("/model").text
     assert "mean AUROC" in card
     assert "onnx_cpu" in card
+
+
+def test_a_support_bundle_is_had_from_the_page(node: Node, study: Dataset) -> None:
+    associate(node, calling="EVIL")
+    admin = someone(node, Role.ADMIN)
+    wait_for(lambda: "association.refused" in admin.get("/log").text)
+    answer = admin.get("/support.zip")
+    assert answer.headers["content-disposition"].startswith("attachment")
+    with zipfile.ZipFile(BytesIO(answer.body)) as bundle:
+        told = b"".join(bundle.read(name) for name in bundle.namelist())
+    assert b"association.refused" in told
+    for planted in (study.PatientName, study.PatientID, study.StudyInstanceUID):
+        assert str(planted).encode() not in told
 
 
 def test_the_first_administrator_is_made_with_the_printed_token(

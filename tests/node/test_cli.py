@@ -59,7 +59,8 @@ def test_check_tries_port_disk_bundle_and_peers(
 ) -> None:
     rows = {row["name"]: row for row in _json(config, capsys, "check")}
     backends = {f"backend {name}" for name in BACKENDS}
-    assert set(rows) == {"configuration", "port", "disk", "bundle", "peer pacs"} | backends
+    tried = {"configuration", "port", "disk", "ledger", "bundle", "peer pacs"}
+    assert set(rows) == tried | backends
     assert rows["backend onnx_cpu"]["text"] == "can run here"
     assert rows["port"]["is_good"]
     assert rows["peer pacs"]["is_good"]

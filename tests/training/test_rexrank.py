@@ -77,7 +77,7 @@ def test_an_input_that_holds_no_studies_is_refused_in_one_line(content, tmp_path
         source.write_text(content)
     output = tmp_path / "out.json"
     arguments = ["--input-json", str(source), "--output-json", str(output)]
-    assert main(["inference", *arguments, "--image-root", str(tmp_path)]) == 2
+    assert main(["inference", *arguments, "--image-root", str(tmp_path)]) == 1
     error, hint = capsys.readouterr().err.splitlines()
     assert str(source) in error
     assert hint.startswith("hint: ")

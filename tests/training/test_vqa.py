@@ -224,5 +224,5 @@ def test_the_command_writes_the_table_and_says_what_it_counts(films_dir, tmp_pat
     assert all(kind in printed for kind in table.KINDS)
     assert "dropped: " in printed
     assert len(table.read(tmp_path / "run" / "vqa.parquet")) > 0
-    assert main(["vqa", "--run", run, "--generator", "vllm"]) == 2
+    assert main(["vqa", "--run", run, "--generator", "vllm"]) == 1
     assert "--model DIR" in capsys.readouterr().err
