@@ -310,6 +310,10 @@ class Node:
         self._questions.recover(now)
         return resumed
 
+    def dead(self) -> tuple[str, ...]:
+        """Return the names of the threads that were started and have died."""
+        return self._dispatch.dead()
+
     def warm_up(self) -> None:
         """Start now what would otherwise start with the first study."""
         if "draft" in self.settings.node.roles and self._models is not None:

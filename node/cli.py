@@ -125,11 +125,12 @@ def _run(options: argparse.Namespace) -> int:
         from node.app import Node  # while the model loads
         from node.reloading import Source
         from node.running import run_until_signalled
+        from node.service_manager import ServiceManager
 
         source = Source(loaded.path, os.environ, _set_up_logs)
         engine, challenger = (*models, None, None)[:2]
         node = Node(settings, engine, challenger=challenger, meters=meters)
-        run_until_signalled(node, source)
+        run_until_signalled(node, source, ServiceManager(os.environ))
     return 0
 
 

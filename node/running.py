@@ -10,12 +10,15 @@ from types import FrameType
 
 from node.app import Node
 from node.reloading import Reloader, Source
+from node.service_manager import ServiceManager
 
 _SIGNAL_LOOK_S = 1.0
 _FILE_LOOK_S = 2.0
 
 
-def run_until_signalled(node: Node, source: Source | None = None) -> None:
+def run_until_signalled(
+    node: Node, source: Source | None = None, manager: ServiceManager | None = None
+) -> None:
     """Run a node until SIGTERM or SIGINT.
 
     Parameters
@@ -23,7 +26,10 @@ def run_until_signalled(node: Node, source: Source | None = None) -> None:
     source
         Where its settings come from: SIGHUP reads them again, and its certificates; a file is also
         watched. None where they are nobody's file: SIGHUP reads the certificates alone.
+    manager
+        Is told how the node is; None: nobody.
     """
+    manager = manager or ServiceManager({})
     signals: queue.SimpleQueue[int] = queue.SimpleQueue()
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
@@ -35,8 +41,11 @@ def run_until_signalled(node: Node, source: Source | None = None) -> None:
     node.open_monitor()
     node.warm_up()
     node.start()
+    manager.ready()
     looked_at = time.monotonic()
     while (came := _next_signal(signals)) in (None, signal.SIGHUP):
+        if not (node if reloader is None else reloader.node).dead():
+            manager.alive()
         if reloader is None:
             if came is not None:
                 node.reload()
@@ -46,6 +55,7 @@ def run_until_signalled(node: Node, source: Source | None = None) -> None:
         elif time.monotonic() - looked_at >= _FILE_LOOK_S:
             looked_at = time.monotonic()
             reloader.look()
+    manager.stopping()
     (node if reloader is None else reloader.node).stop()
 
 

@@ -35,9 +35,10 @@ KEY: Final = "STUDY"
 NOT_TYPED: Final = {
     "cxr-export": "takes a trained run; test_docs.py parses it, tests/export runs it",
     "cxr-train": "takes hours; test_docs.py parses it, tests/training runs it",
+    "docker": "needs a container runtime",
+    "helm": "needs a cluster",
     "make": "test_docs.py holds its verbs; CI runs them",
     "pip": "needs a network; test_docs.py holds the extras that are named",
-    "podman": "needs a container runtime",
     "scontrol": "needs a SLURM cluster",
     "sha256sum": "wants weights that are not here",
     "srun": "needs a SLURM cluster",
@@ -51,9 +52,10 @@ TYPED_ELSEWHERE: Final = {
     "run": "docs/quickstart.md",
     "check": "docs/quickstart.md",
     "demo": "tests/node/test_demo.py",
+    "bench": "tests/engine/test_bench.py",
     "migrate": "tests/node/test_migration.py",
 }
-"""Verbs of `cxr-node` that would disturb the node of the sandbox, and what types them."""
+"""Verbs that would disturb the node of the sandbox or take long, and what types them."""
 
 MAY_SAY_NO: Final = ("retry", "cancel", "resend", "redraft", "stat", "explain", "health", "lint")
 """Verbs whose answer depends on how things stand: exit status 1 is an answer."""
@@ -63,6 +65,10 @@ case "$1" in {"|".join(TYPED_ELSEWHERE)}) exit 0;; esac
 {sys.executable} -m node.cli "$@"; status=$?
 case "$1" in {"|".join(MAY_SAY_NO)}) [ $status -eq 1 ] && exit 0;; esac
 exit $status
+"""
+_CXR = f"""#!/bin/bash
+case "$1" in bench) exit 0;; esac
+exec {sys.executable} -m engine.cli "$@"
 """
 _PYTHON = f"""#!/bin/bash
 case "$1 $2" in
@@ -76,7 +82,7 @@ exec {sys.executable} "$@"
 _SCRIPTS: Final = {
     **dict.fromkeys(NOT_TYPED, "#!/bin/sh\nexit 0\n"),
     "activate": "",
-    "cxr": f'#!/bin/sh\nexec {sys.executable} -m engine.cli "$@"\n',
+    "cxr": _CXR,
     "cxr-node": _NODE,
     "python": _PYTHON,
     "python3": _PYTHON,
@@ -100,7 +106,7 @@ class Sandbox:
         for path in (self.folder / "film.dcm", self.folder / "draft-report.dcm"):
             shutil.copy(path, desk)
         shutil.copy(self.node.config, desk / "config.yaml")
-        for name in ("bundles/mine", "deploy"):
+        for name in ("bundles/mine", "deploy/compose"):
             (desk / name).mkdir(parents=True)
         return desk
 

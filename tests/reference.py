@@ -35,14 +35,16 @@ _COMMANDS: Final = f"""# Commands
 
 ## Exit status
 
-| status | `cxr-node` | `cxr` | `cxr-train`, `cxr-export` |
-|---:|---|---|---|
-| 0 | done, or the answer is yes | done | done |
-| 1 | an error, or the answer is no | an error | |
-| 2 | the command line is wrong | the command line is wrong | an error, or a wrong command line |
-| 3 | | the film is refused | |
+| status | means, for all four programs |
+|---:|---|
+| 0 | done; of a check: all is well |
+| 1 | it failed, or the answer is no: a check that is not good, a node that is not ready |
+| 2 | the command line is not understood |
+| 3 | `cxr` alone: the film is no upright frontal chest film |
+| 130 | `cxr-train` alone: stopped from the keyboard, to be resumed by the same command |
 
-Answers go to standard output, everything else to standard error.
+Errors go to standard error with a `hint:`; what was asked for goes to standard output, as JSON
+with `--json`.
 """
 
 

@@ -16,9 +16,6 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 UNIT = ROOT / "deploy/cxr-node.service"
-CONTAINER = ROOT / "deploy/Containerfile"
-_USER = 64198
-"""The container's user; no machine has it."""
 
 
 def _unit() -> dict[str, list[str]]:
@@ -71,50 +68,97 @@ def test_the_unit_is_valid_for_systemd_and_rated_safe() -> None:
     assert rated.returncode == 0, rated.stdout[-500:]
 
 
-def test_the_environment_of_the_unit_names_settings() -> None:
-    from node.config import Settings
+def test_the_environment_of_the_unit_names_settings(tmp_path: Path) -> None:
     from node.config_file import load_settings
+    from node.config_over import overrides
 
-    pairs = dict(pair.split("=", 1) for pair in _unit()["Environment"])
     # what systemd puts in for its specifiers
-    pairs = {
-        name: value.replace("%S", "/var/lib").replace("%d", "/run/credentials/cxr-node.service")
-        for name, value in pairs.items()
-    }
+    pairs = dict(pair.split("=", 1) for pair in _unit()["Environment"])
+    pairs = {name: value.replace("%S", "/var/lib") for name, value in pairs.items()}
+    assert pairs.pop("CXR_SECRETS_DIR") == "%d"
     named = {name: value for name, value in pairs.items() if name.startswith("CXR_")}
-    assert set(named) == {"CXR_NODE__STORAGE__ROOT", "CXR_NODE__TLS__KEY"}
-    certificate = {"CXR_NODE__TLS__CERTIFICATE": "node.pem"}
-    settings = load_settings(ROOT / "config.yaml", {**named, **certificate})
-    assert isinstance(settings, Settings)
-    assert str(settings.node.tls.key).endswith("cxrdraft.key")
+    assert set(named) == {"CXR_NODE__STORAGE__ROOT"}
+    # each credential that it knows of, as systemd lays them down
+    credentials = [one.split(":", 1)[0] for one in (*_offered(), *_unit()["SetCredential"])]
+    for name in credentials:
+        (tmp_path / name).write_text("what is in it")
+    given = {**named, "CXR_SECRETS_DIR": str(tmp_path), "CXR_NODE__TLS__CERTIFICATE": "node.pem"}
+    secret = [name for name in credentials if name != "README"]
+    assert len(list(overrides(given))) == len(secret) + 2
+    settings = load_settings(ROOT / "config.yaml", given)
+    assert settings.node.tls.key == tmp_path / "CXR_NODE__TLS__KEY"
+    assert settings.node.web.token_file == tmp_path / "CXR_NODE__WEB__TOKEN_FILE"
 
 
-def test_the_container_runs_without_root_and_ends_on_the_nodes_signal() -> None:
-    text = CONTAINER.read_text()
-    last_stage = text.rpartition("\nFROM ")[2]
-    assert f"USER {_USER}:{_USER}" in last_stage
-    assert last_stage.index("USER") > last_stage.index("RUN")
-    assert "STOPSIGNAL SIGTERM" in last_stage
-    assert re.findall(r"^(?:ADD|.*\bcurl\b|.*\bsudo\b|.*setcap)", text, re.MULTILINE) == []
-    assert re.findall(r"(?i)(?:password|secret|key)\s*=", text) == []
+def _offered() -> list[str]:
+    """Return the credentials that the unit shows how to load."""
+    return re.findall(r"^#LoadCredential=(.*)$", UNIT.read_text(), re.MULTILINE)
 
 
-def test_the_container_takes_neither_history_nor_environments() -> None:
-    ignored = (ROOT / ".dockerignore").read_text().split()
-    assert {".git", ".venv", "runs", "var"} <= set(ignored)
-    assert not {"node", "engine", "pyproject.toml", "README.md", "LICENSE"} & set(ignored)
+def test_the_unit_with_every_credential_is_valid_for_systemd(tmp_path: Path) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is absent")
+    unit = tmp_path / UNIT.name
+    unit.write_text(UNIT.read_text().replace("#LoadCredential", "LoadCredential"))
+    verified = subprocess.run(
+        ["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False
+    )
+    faults = [line for line in verified.stderr.splitlines() if UNIT.name in line]
+    assert [line for line in faults if "is not executable" not in line] == []
+    assert len(_offered()) == 3
+
+
+def test_the_unit_asks_for_what_the_node_tells() -> None:
+    assert _unit()["Type"] == ["notify"]
+    assert int(_unit()["WatchdogSec"][0]) > 60
+    assert _unit()["ExecReload"] == ["/bin/kill -HUP $MAINPID"]
+
+
+@pytest.mark.parametrize("is_abstract", [False, True])
+def test_the_node_tells_systemd_that_it_is_ready_alive_and_stopping(
+    is_abstract: bool, tmp_path: Path
+) -> None:
+    from tests.node.conftest import free_port
+
+    root = tmp_path / "state"
+    storage = {"root": str(root), "free_min_gb": 0, "free_min_percent": 0}
+    node = {"port": free_port(), "bind": "127.0.0.1", "storage": storage}
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump({"node": node}))
+    place = f"@cxr-node-{os.getpid()}" if is_abstract else str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(place.replace("@", "\0"))
+        listener.settimeout(60)
+        process = subprocess.Popen(
+            [sys.executable, "-c", _SERVE, str(config)],
+            env={**_environment(), "NOTIFY_SOCKET": place},
+            cwd=ROOT,
+        )
+        try:
+            assert listener.recv(100) == b"READY=1"
+            socket.create_connection(("127.0.0.1", node["port"]), 5).close()
+            assert listener.recv(100) == b"WATCHDOG=1"
+            process.terminate()
+            while (told := listener.recv(100)) == b"WATCHDOG=1":
+                pass
+            assert told == b"STOPPING=1"
+        finally:
+            process.terminate()
+            process.wait(30)
 
 
 _SERVE = """
-import pathlib, sys
+import os, pathlib, sys
 from node import logs
 from node.app import Node
 from node.running import run_until_signalled
+from node.service_manager import ServiceManager
 from node.config_file import load_settings
 from tests.fakes import FakeEngine
 logs.set_up("info")
 logs.guard_crashes()
-run_until_signalled(Node(load_settings(pathlib.Path(sys.argv[1]), {}), FakeEngine()))
+node = Node(load_settings(pathlib.Path(sys.argv[1]), {}), FakeEngine())
+run_until_signalled(node, None, ServiceManager(os.environ))
 """
 
 

@@ -108,7 +108,7 @@ def test_a_script_is_one(block: Block) -> None:
 @pytest.mark.parametrize("block", all_blocks("yaml"), ids=str)
 def test_a_yaml_block_is_valid_for_who_reads_it(block: Block, tmp_path: Path) -> None:
     content = yaml.safe_load(block.text)
-    readers = {"scrape_configs": _prometheus, "services": _compose, "apiVersion": _kubernetes}
+    readers = {"scrape_configs": _prometheus, "services": _compose, "config": _helm}
     if content.keys() <= _SECTIONS:
         _ours(content, tmp_path)
         return
@@ -141,8 +141,12 @@ def _compose(content: dict[str, object], _folder: Path) -> None:
     assert all({"image", "build"} & service.keys() for service in services.values())
 
 
-def _kubernetes(content: dict[str, object], _folder: Path) -> None:
-    assert {"kind", "metadata"} <= content.keys()
+def _helm(content: dict[str, object], folder: Path) -> None:
+    """Load what it says of the node; its other values are those of the chart."""
+    chart = yaml.safe_load((ROOT / "deploy/helm/cxr-node/values.yaml").read_text())
+    assert content.keys() <= chart.keys()
+    assert isinstance(content["config"], dict)
+    _ours(content["config"], folder)
 
 
 @pytest.mark.parametrize("block", all_blocks("json"), ids=str)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,9 @@ def test_the_lint_passes_a_report_and_names_what_is_wrong_with_another(tmp_path,
     assert main(["lint", str(good)]) == 0
     assert main(["lint", str(good), str(bad)]) == 1
     assert f"{bad}: the series does not say UNVERIFIED" in capsys.readouterr().out
+    assert main(["lint", str(good), str(bad), "--json"]) == 1
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown[str(good)], bool(shown[str(bad)])) == ([], True)
 
 
 def test_the_lint_of_something_else_is_one_clear_line(tmp_path, capsys):

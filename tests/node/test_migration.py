@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -99,3 +100,18 @@ def test_the_verb_says_what_it_moved(
     assert "1 in rejection" in capsys.readouterr().out
     assert main(["migrate", "-c", str(config)]) == 1
     assert "is missing" in capsys.readouterr().err
+
+
+def test_the_verb_says_it_in_json(
+    tmp_path: Path, postgres: Postgres, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine = open_ledger(sqlite_url(tmp_path / "ledger.sqlite"))
+    Journal(engine).note_rejection(Rejection("association", "A", "10.0.0.1", "x"), 1)
+    engine.dispose()
+    node = {"storage": {"root": str(tmp_path)}, "ledger": {"url": postgres.database()}}
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump({"node": node}))
+    assert main(["migrate", "-c", str(config), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["rows"]["rejection"] == 1
+    assert (tmp_path / shown["kept_as"]).exists()

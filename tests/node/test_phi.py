@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -218,6 +219,15 @@ def test_no_planted_value_is_anywhere_but_in_the_stores(
             # a title that is one plain word is shown: it is what the peer would be known by
             text = text.replace(MARKER.encode(), b"")
         assert not traces(text), words
+    made = run.folder / "support.zip"
+    log = run.folder / "output.log"
+    said = run.call("support-bundle", "-o", str(made), "--log", str(log), "--json")
+    assert len(json.loads(said)["contents"]) == 9
+    with zipfile.ZipFile(made) as archive:
+        packed = {name: archive.read(name) for name in archive.namelist()}
+    assert b"FAILED" in packed["failures.json"]
+    assert b"study.failed" in packed["log.txt"]
+    assert {name: found for name, text in packed.items() if (found := traces(text))} == {}
     looked_at = {path.name: traces(path.read_bytes()) for path in run.written()}
     assert "output.log" in looked_at
     assert {name: found for name, found in looked_at.items() if found} == {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from pydicom import dcmread
@@ -49,7 +51,8 @@ def test_a_film_is_drawn_on_request_and_again_by_the_command(tmp_path, capsys):
     path, config = tmp_path / "film.dcm", tmp_path / "config.yaml"
     config.write_text("{}")
     verb = ["draw", "Large left pleural effusion.", "-c", str(config), "--seed", "3"]
-    assert main([*verb, "--output", str(path)]) == 0
+    assert main([*verb, "--output", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["file"] == str(path)
     film = dcmread(path)
     assert missing_marks(film) == ()
     assert str(film.PatientName) == RESEARCH_NAME
@@ -59,7 +62,8 @@ def test_a_film_is_drawn_on_request_and_again_by_the_command(tmp_path, capsys):
     pixels[100_000] ^= 1
     film.PixelData = bytes(pixels)
     film.save_as(path, enforce_file_format=True)
-    assert main(["redraw", "-c", str(config), str(path)]) == 1
+    assert main(["redraw", "-c", str(config), str(path), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["is_identical"] is False
 
 
 def test_a_film_of_another_model_is_not_drawn_again():

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+import yaml
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
+from node.app import Node
+from node.cli import main
+from node.config import NodeSettings
 from node.database import open_engine, open_ledger, sqlite_url
 from node.errors import LedgerError
 from node.journal import Journal
 from node.ledger import Ledger
+from node.ledger_revision import read_revision
 from node.records import Recorded
 from node.schema import SCHEMA_VERSION, metadata, study, version
 from node.transactions import writing
 from node.upgrades import BEFORE, upgrade
+from tests.films import phantom
+from tests.node.conftest import Pacs, free_port, send, settings_for, wait_for_state
 from tests.node.test_ledger import ARRIVAL
 
 FIRST = Path(__file__).with_name("ledgers") / "first.sql"
@@ -49,6 +58,67 @@ def test_the_first_ledger_opens_with_all_that_it_held(first: Path) -> None:
     assert [one.study_uid for one in ledger.receiving()] == [receiving]
     assert ledger.replay(done, 1763800000.0) == 2
     engine.dispose()
+
+
+def test_a_whole_node_serves_a_study_on_the_first_ledger(
+    tmp_path: Path, start_node: Callable[..., Node], pacs: Pacs
+) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    with closing(sqlite3.connect(root / "ledger.sqlite")) as connection:
+        connection.executescript(FIRST.read_text())
+    storage = {"root": root, "free_min_gb": 0, "free_min_percent": 0, "keep_days": 36_500}
+    storage["remember_days"] = storage["keep_days"]
+    node = start_node(settings_for(root, pacs.port, storage=storage))
+    film = phantom("after the upgrade")
+    assert send(node, film) == [0]
+    wait_for_state(node, film, "DONE")
+    (report,) = pacs.received
+    assert report.StudyInstanceUID == film.StudyInstanceUID
+    states = {row["study_uid"]: row["state"] for row in node.journal.studies()}
+    assert states["1.2.826.0.1.3680043.10.1.1"] == "DONE"
+    assert (root / BEFORE.format(name="ledger.sqlite", version=SCHEMA_VERSION)).exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "is_good", "said"),
+    [
+        ("", True, "upgrades it to 0002, after a copy"),
+        ("CREATE TABLE alembic_version (version_num TEXT)", True, "revision 0001; the next start"),
+        ("CREATE TABLE alembic_version (version_num TEXT)", False, "of a later version"),
+    ],
+    ids=["first", "0001", "later"],
+)
+def test_check_says_which_revision_a_ledger_has_and_leaves_it(
+    change: str, is_good: bool, said: str, first: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with closing(sqlite3.connect(first)) as connection:
+        connection.executescript(change)
+        if change:
+            number = "0001" if is_good else "9999"
+            connection.execute("INSERT INTO alembic_version VALUES (?)", (number,))
+        connection.commit()
+    before = first.read_bytes()
+    config = first.with_name("config.yaml")
+    storage = {"root": str(first.parent), "free_min_gb": 0, "free_min_percent": 0}
+    config.write_text(yaml.safe_dump({"node": {"storage": storage, "port": free_port()}}))
+    main(["check", "-c", str(config), "--json"])
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows["ledger"]["is_good"] is is_good
+    assert said in rows["ledger"]["text"]
+    assert bool(rows["ledger"]["hint"]) is not is_good
+    assert first.read_bytes() == before
+
+
+def test_the_revision_of_a_ledger_in_either_database_is_told(url: sa.URL) -> None:
+    node = {"storage": {"root": Path(url.database or "x").parent}}
+    if url.get_backend_name() != "sqlite":
+        node = {"ledger": {"url": url.set(drivername="postgresql").render_as_string(False)}}
+    settings = NodeSettings.model_validate(node)
+    assert read_revision(settings).found is None
+    open_ledger(url).dispose()
+    assert read_revision(settings).is_current
+    assert read_revision(settings).text == f"revision {SCHEMA_VERSION}"
 
 
 def test_an_image_of_the_first_ledger_that_comes_again_is_no_conflict(first: Path) -> None:
