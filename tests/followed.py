@@ -82,6 +82,7 @@ exec {sys.executable} "$@"
 _SCRIPTS: Final = {
     **dict.fromkeys(NOT_TYPED, "#!/bin/sh\nexit 0\n"),
     "activate": "",
+    "sudo": "#!/bin/sh\ncat > /dev/null\n",
     "cxr": _CXR,
     "cxr-node": _NODE,
     "python": _PYTHON,

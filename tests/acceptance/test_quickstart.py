@@ -1,4 +1,4 @@
-"""The quickstart, followed to the letter: what it says to type is typed, what it shows is seen."""
+"""The quickstart, followed to the letter; and the script that the page on Orthanc gives."""
 
 from __future__ import annotations
 
@@ -9,18 +9,24 @@ import site
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.acceptance.peers import ROOT, listens
+from tests import films
+from tests.acceptance.peers import ROOT, Orthanc, listens, tool, wait_for
 from tests.documents import Block, blocks_of, is_shown
+from tests.followed import start_peer
 from tests.node.web_client import Client
 
 PAGE = ROOT / "docs/quickstart.md"
+ORTHANC = ROOT / "docs/how-to/orthanc.md"
 PORTS = (8043, 8052, 4243, 11112)
 _TIMEOUT_S = 200
+_STABLE_S = 4.0
+"""More than Orthanc waits here until a series is stable."""
 _SOURCES = ("engine", "node", "training", "export")
 _FILES = ("pyproject.toml", "README.md", "LICENSE", "MANIFEST.in", "config.yaml")
 _OURS = ("cxr_node", "__editable__", "pip", "_distutils_hack", "distutils-precedence")
@@ -152,6 +158,30 @@ def test_the_quickstart_shows_what_it_says(terminal: Terminal) -> None:
             assert is_shown(line, output), f"{block} shows {line!r}, seen was:\n{output}"
     terminal.leave()
     assert not [port for port in PORTS if listens(port)], "something still runs"
+
+
+def test_the_script_of_the_orthanc_page_routes_films_and_nothing_else(
+    tmp_path: Path, start_orthanc: Callable[..., Orthanc]
+) -> None:
+    (text,) = (block.text for block in blocks_of(ORTHANC) if block.kind == "lua")
+    script = tmp_path / "route.lua"
+    script.write_text(text)
+    node, port = start_peer(tmp_path)
+    try:
+        orthanc = start_orthanc(port, script=script)
+        ours = films.phantom("ours", Manufacturer="cxr-node project")
+        for ds in (ours, films.phantom("theirs")):
+            ds.save_as(tmp_path / "film.dcm", enforce_file_format=True)
+            titles = ("-aet", "CRROOM1", "-aec", orthanc.aet)
+            place = ("127.0.0.1", str(orthanc.port))
+            assert tool("storescu", *titles, *place, tmp_path / "film.dcm").returncode == 0
+        came = wait_for(lambda: list((tmp_path / "pacs").iterdir()), 30, "a routed film")
+        time.sleep(_STABLE_S)
+        assert [path.name.endswith(ours.SOPInstanceUID) for path in came] == [False]
+        assert len(list((tmp_path / "pacs").iterdir())) == 1
+    finally:
+        node.terminate()
+        node.wait(20)
 
 
 def test_the_quickstart_names_every_package_that_it_uses() -> None:
