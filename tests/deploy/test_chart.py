@@ -157,7 +157,7 @@ def test_the_node_understands_what_the_chart_tells_it(
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"confg": {}}, "confg"),
+        ({"settings": {}}, "settings"),
         ({"config": {"nodes": {}}}, "nodes"),
         ({"service": {"type": "Ingress"}}, "type"),
         ({"service": {"nodePort": 104}}, "nodePort"),

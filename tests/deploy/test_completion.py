@@ -41,7 +41,7 @@ def _script(program: str, shell: str, capsys: pytest.CaptureFixture[str]) -> str
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        (["cxr-node", "chec"], {"check"}),
+        (["cxr-node", "expl"], {"explain"}),
         (["cxr-node", "suppo"], {"support-bundle"}),
         (["cxr-node", "status", "--js"], {"--json"}),
         (["cxr-node", "peers", "te"], {"test"}),

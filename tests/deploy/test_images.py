@@ -32,20 +32,20 @@ def _instructions() -> list[tuple[str, str]]:
     return [(name, rest.strip()) for name, _, rest in pairs]
 
 
-def _stages() -> dict[str, list[tuple[str, str]]]:
+def stages() -> dict[str, list[tuple[str, str]]]:
     """Return each stage by its name, with what it does and what it is from."""
-    stages: dict[str, list[tuple[str, str]]] = {}
+    found: dict[str, list[tuple[str, str]]] = {}
     for name, rest in _instructions():
         if name == "FROM":
-            stages[rest.rpartition(" AS ")[2]] = []
-        if stages:
-            list(stages.values())[-1].append((name, rest))
-    return stages
+            found[rest.rpartition(" AS ")[2]] = []
+        if found:
+            list(found.values())[-1].append((name, rest))
+    return found
 
 
 def _with_its_base(stage: str) -> list[tuple[str, str]]:
-    base = _stages()[stage][0][1].split()[0]
-    return [*(_stages().get(base, [])), *_stages()[stage]]
+    base = stages()[stage][0][1].split()[0]
+    return [*(stages().get(base, [])), *stages()[stage]]
 
 
 def test_hadolint_finds_nothing() -> None:
@@ -62,13 +62,13 @@ def test_whatever_is_copied_into_an_image_exists_and_is_not_ignored() -> None:
         for source in rest.split()[:-1]:
             assert (ROOT / source).exists(), source
             assert source not in ignored, source
-    stages = _stages()
+    known = set(stages())
     copied = [re.match(r"--from=(\S+)", rest) for name, rest in _instructions() if name == "COPY"]
-    assert {found[1] for found in copied if found} <= set(stages)
+    assert {found[1] for found in copied if found} <= known
 
 
 def test_the_build_takes_all_of_the_project_and_nothing_that_ignores_or_secrets_name() -> None:
-    copied = {word for name, rest in _stages()["wheel"] if name == "COPY" for word in rest.split()}
+    copied = {word for name, rest in stages()["wheel"] if name == "COPY" for word in rest.split()}
     packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     roots = {name.removesuffix("*") for name in packages["packages"]["find"]["include"]}
     assert roots | {"pyproject.toml", "MANIFEST.in", "README.md", "LICENSE"} <= copied
@@ -92,7 +92,7 @@ def test_an_image_runs_without_root_and_ends_on_the_nodes_signal(stage: str) -> 
 
 
 def test_the_image_without_a_target_is_the_one_for_the_cpu() -> None:
-    assert list(_stages())[-1] == "cpu"
+    assert list(stages())[-1] == "cpu"
 
 
 def test_no_layer_brings_secrets_downloads_or_privileges() -> None:

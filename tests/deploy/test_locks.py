@@ -36,7 +36,7 @@ def _entries(name: str) -> list[str]:
     return [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
 
 
-def _pins(name: str, python: str) -> dict[str, Version]:
+def pins_of(name: str, python: str) -> dict[str, Version]:
     """Return the versions that a lock installs under one Python."""
     environment = {
         **_ENVIRONMENT,
@@ -54,7 +54,7 @@ def _pins(name: str, python: str) -> dict[str, Version]:
     return pins
 
 
-def _wanted(*extras: str) -> Iterator[Requirement]:
+def wanted_by(*extras: str) -> Iterator[Requirement]:
     project = PROJECT["project"]
     lines = [*project["dependencies"]]
     for extra in extras:
@@ -71,23 +71,23 @@ def test_every_pin_has_hashes_and_no_registry_is_named(name: str) -> None:
 
 @pytest.mark.parametrize("python", PYTHONS)
 def test_the_lock_pins_what_the_project_and_the_extras_of_the_image_want(python: str) -> None:
-    pins = _pins("requirements.lock", python)
-    for wanted in _wanted(*IMAGE_EXTRAS):
+    pins = pins_of("requirements.lock", python)
+    for wanted in wanted_by(*IMAGE_EXTRAS):
         assert wanted.specifier.contains(pins[canonicalize_name(wanted.name)]), wanted
 
 
 def test_the_gpu_lock_pins_what_its_image_wants() -> None:
-    pins = _pins("requirements-gpu.lock", "3.11")
-    for wanted in _wanted(*IMAGE_EXTRAS, "gpu"):
+    pins = pins_of("requirements-gpu.lock", "3.11")
+    for wanted in wanted_by(*IMAGE_EXTRAS, "gpu"):
         if wanted.name != _FOR_GPUS:
             assert wanted.specifier.contains(pins[canonicalize_name(wanted.name)]), wanted
-    base = next(one for one in _wanted() if one.name == _FOR_GPUS)
+    base = next(one for one in wanted_by() if one.name == _FOR_GPUS)
     assert base.specifier.contains(pins[f"{_FOR_GPUS}-gpu"])
     assert _FOR_GPUS not in pins
 
 
 def test_the_build_lock_pins_the_build_system() -> None:
-    pins = _pins("build.lock", "3.11")
+    pins = pins_of("build.lock", "3.11")
     for wanted in map(Requirement, PROJECT["build-system"]["requires"]):
         assert wanted.specifier.contains(pins[canonicalize_name(wanted.name)]), wanted
 
@@ -95,7 +95,7 @@ def test_the_build_lock_pins_the_build_system() -> None:
 @pytest.mark.parametrize("name", ["requirements.lock", "requirements-gpu.lock"])
 def test_a_lock_is_whole(name: str) -> None:
     """Every dependency of a pinned package, as far as the package is installed here, is pinned."""
-    pins = _pins(name, "3.11")
+    pins = pins_of(name, "3.11")
     stands_in = {_FOR_GPUS} if name.endswith("gpu.lock") else set()
     for package in pins:
         try:

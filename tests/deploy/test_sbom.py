@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.deploy.test_locks import IMAGE_EXTRAS, ROOT, _pins, _wanted
+from tests.deploy.test_locks import IMAGE_EXTRAS, ROOT, pins_of, wanted_by
 
 ALLOWED = {
     *("MIT", "MIT-0", "MIT-CMU", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "0BSD", "Zlib"),
@@ -39,7 +39,7 @@ def bill(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("sbom") / "environment"
     venv.create(folder, with_pip=False)
     (site,) = folder.glob("lib/*/site-packages")
-    for name in _pins("requirements.lock", f"3.{sys.version_info.minor}"):
+    for name in pins_of("requirements.lock", f"3.{sys.version_info.minor}"):
         record = Path(str(distribution(name)._path))  # type: ignore[attr-defined]
         (site / record.name).symlink_to(record)
     output = folder.with_name("sbom.cdx.json")
@@ -63,7 +63,7 @@ def test_every_dependency_is_named_with_version_and_licence(bill: dict[str, Any]
     assert bill["bomFormat"] == "CycloneDX"
     assert bill["metadata"]["component"]["name"] == "cxr-node"
     packages = {one["name"].lower().replace("_", "-"): one for one in bill["components"]}
-    for wanted in _wanted(*IMAGE_EXTRAS):
+    for wanted in wanted_by(*IMAGE_EXTRAS):
         found = packages[wanted.name.lower().replace("_", "-")]
         assert found["version"]
         assert found["licenses"], wanted.name

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.deploy.test_images import stages
 from tests.node.conftest import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -38,12 +39,12 @@ def _tracked(*folders: str) -> set[str]:
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a copy of the project as a fresh clone has it: nothing is built yet."""
+    """Return what the Dockerfile copies for its build, as a fresh clone has it."""
     folder = tmp_path_factory.mktemp("source")
-    for name in _tracked():
-        if not name.startswith(("tests/", "docs/", "benchmarks/")):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
+    copies = [rest.split()[:-1] for name, rest in stages()["wheel"] if name == "COPY"]
+    for name in _tracked(*(source for sources in copies for source in sources)):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, folder / name)
     return folder
 
 
