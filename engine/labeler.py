@@ -5,9 +5,9 @@ aggregation over the report: any present mention wins, then any uncertain one, t
 "No Finding" holds when the report says something and nothing but devices is left standing.
 
 Developed on the studies whose sha256 of the identifier is even, of the radlabels sample and of the
-IU reports; ``docs/labeler.md`` has the figures on the odd half. Not the CheXpert labeler nor
-CheXbert: figures are not comparable with those (observations and states: arXiv 1901.07031, section
-3).
+IU reports; ``docs/explanation/labeler.md`` has the figures on the odd half. Not the CheXpert
+labeler nor CheXbert: figures are not comparable with those (observations and states: arXiv
+1901.07031, section 3).
 """
 
 from __future__ import annotations

@@ -219,6 +219,7 @@ _VERBS: dict[str, Verb] = {
     "lint": cli_objects.lint,
     "draw": cli_objects.draw,
     "redraw": cli_objects.draw_again,
+    "phantom": cli_objects.phantom,
     "metrics": cli_observe.metrics,
     "health": cli_observe.health,
     "report": cli_observe.report,

@@ -46,6 +46,13 @@ def add_verbs(
     draw.add_argument("text", metavar="TEXT", help="a report of what it is to show")
     draw.add_argument("--seed", type=int, default=0, help="the same seed draws the same film")
     draw.add_argument("--output", metavar="FILE", type=Path, default=Path("synthetic.dcm"))
+    phantom = verbs.add_parser(
+        "phantom",
+        parents=[common],
+        help="write a film of nobody, marked as such, for a trial",
+    )
+    phantom.add_argument("file", metavar="FILE", type=Path)
+    phantom.add_argument("--seed", type=int, default=0, help="begin with this drawing")
     again = verbs.add_parser(
         "redraw",
         parents=[common, machine],
@@ -96,6 +103,18 @@ def draw(options: argparse.Namespace) -> int:
         print(json.dumps({**shown, "patient_id": patient_id}, indent=2))
     else:
         print(f"{options.output}: {description}, Patient ID {patient_id}")
+    return 0
+
+
+def phantom(options: argparse.Namespace) -> int:
+    """Write a film of the phantom patient."""
+    from node.drawn_phantom import attempts
+
+    now = as_datetime(SystemClock().now()).astimezone()
+    engine = load_engine(load_settings(options.config, os.environ))
+    *_, attempt = attempts(engine, options.seed, now)
+    attempt.film.save_as(options.file, enforce_file_format=True)
+    print(f"{options.file}: {attempt.film.PatientName}, synthetic, seed {attempt.seed}")
     return 0
 
 

@@ -23,9 +23,6 @@ from pydicom.uid import (
 from rich.console import Console
 from rich.markup import escape
 
-from engine.errors import GenerationFault
-from engine.pixels import render
-from engine.results import Drawing
 from node import logs
 from node.app import Node
 from node.config import (
@@ -47,8 +44,9 @@ from node.demo_files import (
     write_picture,
     write_report,
 )
+from node.drawn_phantom import PROMPT, attempts
 from node.errors import SUCCESS, NodeError
-from node.phantom import film_from_drawing, film_from_file
+from node.phantom import film_from_file
 from node.ports import Drafter
 from node.sc import missing_marks
 from node.sop_classes import ENCAPSULATED_PDF
@@ -61,7 +59,6 @@ SAFETY = (
     "Research software, not a medical device. Every draft needs a radiologist; every synthetic "
     "film shows nobody."
 )
-PROMPT = "The heart is enlarged. There is a small left pleural effusion. No pneumothorax."
 
 _NODE_AE_TITLE = "CXRDRAFT"
 SENT: Final[tuple[OutputKind, ...]] = ("report", "findings", "pdf", "synthetic")
@@ -72,7 +69,6 @@ _RETURNED: Final = {
     SecondaryCaptureImageStorage: "synthetic film",
 }
 """What comes back, by its class, in the order of `Returned`."""
-_MAX_DRAWINGS = 12
 _TIMEOUT_S = 120.0
 _QUIET_S = 1.0
 _ENDED_WITHOUT_DRAFT = (State.SKIPPED, State.FAILED)
@@ -204,22 +200,13 @@ def _film(options: argparse.Namespace, engine: Drafter, story: _Story) -> Datase
     if options.film is not None:
         story.tell("film taken", "your own, sent under the name of a phantom patient")
         return film_from_file(options.film, now)
-    for seed in range(options.seed, options.seed + _MAX_DRAWINGS):
-        with story.waiting(f"drawing a film (seed {seed})"):
-            film = film_from_drawing(_drawn(engine, seed), now)
-            inspection = engine.inspect(render(film, engine.transform))
-        if inspection.accepted:
-            story.tell("film drawn by the model", f"seed {seed}, asked for: {PROMPT}")
-            return film
-        story.tell("film thrown away", f"seed {seed}: {'; '.join(inspection.reasons)}")
-    raise DemoFailed("no drawing passed the guard", hint="try `--seed` with another number")
-
-
-def _drawn(engine: Drafter, seed: int) -> Drawing:
-    drawing = engine.draw(PROMPT, seed=seed)
-    if not drawing.codes:
-        raise GenerationFault
-    return drawing
+    with story.waiting("drawing a film"):
+        for attempt in attempts(engine, options.seed, now):
+            why = "; ".join(attempt.reasons)
+            if why:
+                story.tell("film thrown away", f"seed {attempt.seed}: {why}")
+    story.tell("film drawn by the model", f"seed {attempt.seed}, asked for: {PROMPT}")
+    return attempt.film
 
 
 def _round_trip(film: Dataset, node: Node, pacs: StandInPacs, story: _Story) -> Returned:

@@ -1,4 +1,4 @@
-"""The recipes of docs/deployment.md: what can be checked of them without a hospital."""
+"""The recipes of docs/how-to/deployment.md: what can be checked of them without a hospital."""
 
 from __future__ import annotations
 

@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[1]
+from tests.documents import DOCUMENTS, ROOT, all_blocks
+from tests.reference import PAGES
+
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 PACKAGES = ("engine", "node", "training", "export")
 PROGRAMS = ("cxr", "cxr-node", "cxr-train", "cxr-export")
 PLACES = re.compile(r"(?<![\w.])/(?:root|work|home|opt|tmp|mnt|srv)/")
+LINK = re.compile(r"\]\(([^):]*\.md#[^)]+)\)")
 HOSTS = re.compile(r"pypi\.org|pythonhosted|download\.pytorch|huggingface\.co|index-url|find-links")
 
 
@@ -24,16 +26,24 @@ def text_of(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
 
 
-def blocks(path: Path, language: str) -> list[str]:
-    """Return the fenced blocks of a document in one language."""
-    return re.findall(rf"^```{language}\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL)
-
-
 def documented_commands() -> list[list[str]]:
     """Return every command line in the documents, split into words."""
-    lines = [line for path in DOCUMENTS for text in blocks(path, "sh") for line in text.split("\n")]
-    parts = [part for line in lines for part in line.partition("#")[0].split("&&")]
-    return [words for part in parts if (words := shlex.split(part))]
+    here_document = re.compile(r"<<'(\w+)'\n.*?\n\1$", re.DOTALL | re.MULTILINE)
+    texts = [here_document.sub("", block.text).replace("\\\n", " ") for block in all_blocks("sh")]
+    return [words for text in texts for line in text.splitlines() for words in commands_in(line)]
+
+
+def commands_in(line: str) -> list[list[str]]:
+    """Return the commands of one line, split into words."""
+    lexer = shlex.shlex(line, posix=True, punctuation_chars="|&;()<>")
+    lexer.whitespace_split = True
+    commands: list[list[str]] = [[]]
+    for word in lexer:
+        if set(word) <= set("|&;()<>"):
+            commands.append([])
+        else:
+            commands[-1].append(word)
+    return [words for words in commands if words]
 
 
 def commands_of(*programs: str) -> list[list[str]]:
@@ -64,8 +74,9 @@ def help_of(name: str, words: list[str], capsys: pytest.CaptureFixture[str]) -> 
 
 def verbs_in(words: list[str], page: str) -> list[str]:
     """Return the first word if the help page offers it as a verb."""
-    offered = re.search(r"\{([\w,-]+)\}", page)
-    return words[:1] if offered and words and words[0] in offered[1].split(",") else []
+    offered = re.findall(r"^ {4}([a-z][\w-]*)(?: |$)", page, re.MULTILINE)
+    offered += [verb for verbs in re.findall(r"\{([\w,-]+)\}", page) for verb in verbs.split(",")]
+    return words[:1] if words and words[0] in offered else []
 
 
 @pytest.mark.parametrize("words", commands_of(*PROGRAMS), ids=" ".join)
@@ -128,7 +139,7 @@ def test_no_install_of_ours_brings_both_runtimes():
 def test_every_module_that_a_document_names_exists(path):
     names = rf"(?<![\w/.-])(?:{'|'.join(PACKAGES)})(?:\.(?!md\b)\w+)+"
     for name in re.findall(names, path.read_text()):
-        assert exists(name) or is_setting(name), name
+        assert exists(name) or is_setting(name) or is_event(name), name
 
 
 def exists(dotted: str) -> bool:
@@ -138,6 +149,11 @@ def exists(dotted: str) -> bool:
         return True
     module = place.parent.with_suffix(".py")
     return module.is_file() and re.search(rf"\b{place.name}\b", module.read_text()) is not None
+
+
+def is_event(dotted: str) -> bool:
+    """Tell whether a dotted name is an event of the log."""
+    return f"| `{dotted}` |" in text_of("docs/reference/errors.md").partition("## Log events")[2]
 
 
 def is_setting(dotted: str) -> bool:
@@ -159,6 +175,36 @@ def test_every_file_that_a_document_names_exists(path):
     assert not missing
 
 
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_that_is_made_from_the_code_is_current(name):
+    assert text_of(f"docs/reference/{name}") == PAGES[name](), "run `make docs`"
+
+
+def test_every_test_that_a_document_names_is_there():
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", "".join(map(Path.read_text, DOCUMENTS)))
+    assert named
+    assert [test for path, test in named if f"def {test}(" not in text_of(path)] == []
+
+
+def test_every_heading_that_a_link_names_is_there():
+    links = [(path, link) for path in DOCUMENTS for link in LINK.findall(path.read_text())]
+    assert [link for path, link in links if not leads_somewhere(path, link)] == []
+
+
+def leads_somewhere(path: Path, link: str) -> bool:
+    """Tell whether a link's page has a heading of that name."""
+    name, _, fragment = link.partition("#")
+    headings = re.findall(r"^#+ (.*)", (path.parent / name).read_text(), re.MULTILINE)
+    return fragment in {re.sub(r"[^\w -]", "", one.lower()).replace(" ", "-") for one in headings}
+
+
+def test_every_page_can_be_reached_from_the_index():
+    index = text_of("docs/README.md")
+    pages = [path.relative_to(ROOT / "docs") for path in (ROOT / "docs").rglob("*.md")]
+    missing = [page for page in map(str, pages) if f"]({page})" not in index]
+    assert missing == ["README.md"]
+
+
 def test_every_recipe_is_documented_and_no_other():
     named = set(re.findall(r"recipes/(\w+)\.yaml", "".join(map(Path.read_text, DOCUMENTS))))
     assert named == {path.stem for path in (ROOT / "training/recipes").glob("*.yaml")}
@@ -166,19 +212,10 @@ def test_every_recipe_is_documented_and_no_other():
 
 def test_the_table_of_stages_agrees_with_the_recipe():
     recipe = yaml.safe_load(text_of("training/recipes/demo.yaml"))
-    lines = text_of("docs/training.md").splitlines()
+    lines = text_of("docs/how-to/training.md").splitlines()
     for stage in ("classifier", "tokenizer", "sft"):
         (row,) = (line for line in lines if line.startswith(f"| `{stage}`"))
         assert f"{recipe[stage]['steps']} steps of {recipe[stage]['batch_size']}" in row
-
-
-@pytest.mark.parametrize("text", blocks(ROOT / "README.md", "yaml"))
-def test_the_readme_shows_a_valid_configuration(text, tmp_path):
-    from node.config_file import load_settings
-
-    (tmp_path / "config.yaml").write_text(text)
-    settings = load_settings(tmp_path / "config.yaml", {})
-    assert [peer.send for peer in settings.peers.values()] == [("report", "findings")]
 
 
 @pytest.mark.parametrize(

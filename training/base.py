@@ -45,7 +45,7 @@ def load_pretrained(settings: BaseSection, base_dir: Path | None) -> tuple[Any, 
     except (OSError, ValueError) as fault:
         raise TrainingError(
             f"cannot load the base model from {source}",
-            hint="give its directory with --base; see docs/training.md",
+            hint="give its directory with --base; see docs/how-to/training.md",
         ) from fault
     return plain(model), Tokenizer.from_str(slow.backend_tokenizer.to_str())
 

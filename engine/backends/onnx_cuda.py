@@ -15,7 +15,7 @@ from engine.bundle import Bundle
 from engine.errors import BackendUnavailable
 
 NAME = "onnx_cuda"
-STAND_IN = "install onnxruntime-gpu by the stand-in; see docs/gpu.md"
+STAND_IN = "install onnxruntime-gpu by the stand-in; see docs/how-to/gpu.md"
 
 
 def lack_of_cuda(runtime: Any) -> str:

@@ -147,7 +147,7 @@ def _open(name: str, bundle: Bundle, num_threads: int) -> Backend:
         module = import_module(f"engine.backends.{candidate.module}")
     except ImportError as fault:
         raise BackendUnavailable(
-            f"it needs {fault.name or fault}", hint="docs/gpu.md says how to install it"
+            f"it needs {fault.name or fault}", hint="docs/how-to/gpu.md says how to install it"
         ) from fault
     made: Backend = getattr(module, candidate.kind)(bundle, num_threads)
     return made

@@ -59,7 +59,9 @@ def load_flavour(names: tuple[str, ...] = FLAVOURS) -> Flavour:
             except (ImportError, OSError) as fault:
                 reasons.append(f"{module}: {fault}")
     found = "; ".join(reasons) or "none of " + ", ".join(names) + " is installed"
-    raise BackendUnavailable(f"no TensorRT: {found}", hint="docs/gpu.md says how to install it")
+    raise BackendUnavailable(
+        f"no TensorRT: {found}", hint="docs/how-to/gpu.md says how to install it"
+    )
 
 
 @dataclass(frozen=True)

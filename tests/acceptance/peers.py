@@ -32,6 +32,9 @@ COMMAND = shlex.split(os.environ.get("CXR_NODE_COMMAND", f"{sys.executable} -m n
 _DICOM_WEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 """Orthanc's STOW-RS server (Debian: orthanc-dicomweb)."""
 
+ROUTE = ROOT / "deploy/compose/autoroute.lua"
+"""What routes films from Orthanc to the node."""
+
 _FROM_WHEELS = ("dciodvfy",)
 """Debian's is of 2022 and calls Synthetic Data an error."""
 
@@ -146,7 +149,9 @@ class Orthanc:
         routes: bool = True,
         tls: tuple[Issued, Path] | None = None,
         users: Mapping[str, str] | None = None,
+        script: Path = ROUTE,
     ) -> None:
+        self.script = script
         self.port, self.http_port = free_port(), free_port()
         self.folder = folder
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -179,7 +184,7 @@ class Orthanc:
             "StableAge": 1,
             "OverwriteInstances": False,
             "SaveJobs": False,
-            "LuaScripts": [str(ROOT / "deploy/compose/autoroute.lua")] if self.routes else [],
+            "LuaScripts": [str(self.script)] if self.routes else [],
             "DicomModalities": {
                 "cxrnode": {**modality, "AET": "CXRDRAFT", "Port": self.node_port},
                 "cr-room": {**modality, "AET": "CRROOM1", "Port": 1},

@@ -1,4 +1,4 @@
-"""What an exit code means is the same in all four programs, as docs/deployment.md has it."""
+"""An exit code means the same in all four programs, as docs/reference/commands.md has it."""
 
 from __future__ import annotations
 

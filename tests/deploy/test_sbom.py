@@ -28,7 +28,7 @@ SAME = {
 }
 
 EXCEPTIONS = {
-    # a codec that pydicom finds by itself; docs/deployment.md says what is lost without it
+    # a codec that pydicom finds by itself; docs/how-to/deployment.md says what is lost without it
     "pylibjpeg-libjpeg": {"GPL-3.0-only", "License :: Other/Proprietary License"},
 }
 

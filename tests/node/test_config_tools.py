@@ -65,9 +65,11 @@ def test_the_example_rule_shows_every_key_with_its_default() -> None:
 
 
 def test_the_shipped_schema_is_current() -> None:
-    path = ROOT / "docs/config.schema.json"
+    path = ROOT / "docs/reference/config.schema.json"
     assert path.read_text(encoding="utf-8") == schema_text(), "run `make docs`"
-    assert shipped_text().startswith("# yaml-language-server: $schema=docs/config.schema.json\n")
+    assert shipped_text().startswith(
+        "# yaml-language-server: $schema=docs/reference/config.schema.json\n"
+    )
 
 
 def test_the_schema_knows_good_files_from_bad_and_describes_every_key() -> None:

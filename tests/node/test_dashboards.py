@@ -82,7 +82,7 @@ def test_the_scrape_asks_where_the_node_serves() -> None:
 def test_the_reference_of_metrics_is_current(tmp_path: Path) -> None:
     written = tmp_path / "metrics.md"
     assert main(["metrics", "--describe", "--output", str(written)]) == 0
-    assert written.read_text() == (ROOT / "docs/metrics.md").read_text() == reference()
+    assert written.read_text() == (ROOT / "docs/reference/metrics.md").read_text() == reference()
 
 
 def promtool(*arguments: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from pydicom import dcmread
 from engine.banner import is_burned
 from node.config import Settings
 from node.demo import DemoFailed, add_arguments, run_demo
+from node.drawn_phantom import NoPhantom, attempts
 from node.phantom import film_from_file
 from node.sc import missing_marks
 from node.sr_text import as_html, as_text
@@ -71,7 +73,7 @@ def test_a_film_that_the_guard_refuses_ends_the_demo_with_the_reason(tmp_path):
 
 
 def test_drawings_that_no_seed_gets_past_the_guard_end_the_demo(tmp_path):
-    with pytest.raises(DemoFailed, match="no drawing passed the guard"):
+    with pytest.raises(NoPhantom, match="No drawing passed the guard"):
         run_demo(options("-o", str(tmp_path)), FakeEngine(rejects=("lateral",)))
 
 
@@ -105,3 +107,10 @@ def test_the_text_of_a_report_opens_and_closes_with_its_status():
     lines = as_text(draft_sr(identity=identity())).splitlines()
     assert lines[0] == lines[-1] == "*** UNVERIFIED · PARTIAL · PRELIMINARY ***"
     assert "  - Heart size is normal." in lines
+
+
+def test_a_phantom_is_drawn_until_the_guard_takes_one_and_is_marked():
+    engine = FakeEngine()
+    (attempt,) = attempts(engine, 3, datetime.now(UTC))
+    assert (attempt.seed, attempt.reasons) == (3, ())
+    assert attempt.film.SyntheticData == "YES"

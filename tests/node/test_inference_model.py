@@ -18,7 +18,7 @@ from engine.pixels import render
 from engine.scheduler import Urgency
 from node.config import StorageSettings, WorkSettings
 from node.config_outputs import OutputSettings, SyntheticSettings
-from node.demo import PROMPT
+from node.drawn_phantom import PROMPT
 from node.errors import InferenceFault
 from node.inference import InferenceChild
 from node.made import Made
