@@ -21,6 +21,7 @@ from engine import completion
 from engine.banner import burn
 from engine.errors import CxrError, PromptError
 from engine.generation import Advance
+from engine.pipe import ends_with_its_reader
 from engine.pixels import Transform, render_file, to_uint8
 from engine.png import SYNTHETIC_NOTE, save_png
 from engine.results import Answer, DraftReport, Drawing, Image, Inspection
@@ -66,6 +67,7 @@ class FilmRefused(CxrError):
         super().__init__(f"the film is refused: {'; '.join(self.reasons)}")
 
 
+@ends_with_its_reader
 def main(arguments: Sequence[str] | None = None, load: Load | None = None) -> int:
     """Run one verb; return the exit status.
 

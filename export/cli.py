@@ -18,6 +18,7 @@ from engine.bundle import DEMO, open_bundle
 from engine.errors import CxrError
 from engine.nets.classifier import film_tensor
 from engine.nets.load import load_language_model
+from engine.pipe import ends_with_its_reader
 from export import parity
 from export.bundle import export_bundle, stamp_metrics
 from export.config import ExportSettings
@@ -236,6 +237,7 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+@ends_with_its_reader
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``cxr-export``; return its exit code."""
     options = parser().parse_args(arguments)

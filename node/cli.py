@@ -15,6 +15,7 @@ from rich.progress import Progress
 from engine import completion
 from engine.config import EngineSettings
 from engine.errors import CxrError
+from engine.pipe import ends_with_its_reader
 from node import (
     cli_accounts,
     cli_config,
@@ -41,6 +42,7 @@ from node.reviews import Reviews
 Verb = Callable[[argparse.Namespace], int]
 
 
+@ends_with_its_reader
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; return the exit status."""
     words = sys.argv[1:] if arguments is None else list(arguments)

@@ -16,6 +16,7 @@ from engine import completion
 from engine.bundle import open_bundle
 from engine.errors import CxrError
 from engine.nets.load import SFT2, SFT3, TOKENIZER2
+from engine.pipe import ends_with_its_reader
 from training import config
 from training.adopt import stages as adoption
 from training.evaluate import cli as evaluate_cli
@@ -158,6 +159,7 @@ def common(verb: argparse.ArgumentParser) -> argparse.ArgumentParser:
     return verb
 
 
+@ends_with_its_reader
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``cxr-train``; return its exit code."""
     options = parser().parse_args(arguments)

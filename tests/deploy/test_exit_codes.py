@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -57,3 +59,14 @@ def test_a_command_that_does_not_exist_exits_with_2(program: str, words: list[st
     with pytest.raises(SystemExit) as ended:
         MAINS[program](words)
     assert ended.value.code == 2
+
+
+@pytest.mark.parametrize("words", [["node.cli", "schema"], ["node.cli", "completion", "bash"]])
+def test_a_reader_who_has_seen_enough_is_no_failure(words: list[str]) -> None:
+    command = [sys.executable, "-m", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as program:
+        assert program.stdout
+        assert program.stderr
+        program.stdout.close()
+        said = program.stderr.read()
+    assert (program.returncode, said) == (0, b"")
