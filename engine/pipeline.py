@@ -173,7 +173,7 @@ class Engine:
         """
         started = time.perf_counter()
         prompt = self.prompt_on(image, REPORT_INSTRUCTIONS[0], hinted=hinted)
-        ids = self.write_ids(prompt, MAX_REPORT_TOKENS, urgency, advance)
+        ids = self.write(prompt, MAX_REPORT_TOKENS, urgency, advance)
         text = self.prompts.text(ids)
         findings, impression = report.parse(text)
         return DraftReport(findings, impression, text, self.provenance(started, None, len(ids)))
@@ -189,7 +189,7 @@ class Engine:
         """Answer a question on a film, greedily."""
         started = time.perf_counter()
         prompt = self.prompt_on(image, question.strip())
-        ids = self.write_ids(prompt, MAX_ANSWER_TOKENS, urgency, advance)
+        ids = self.write(prompt, MAX_ANSWER_TOKENS, urgency, advance)
         return Answer(question, self.prompts.text(ids), self.provenance(started, None, len(ids)))
 
     def draw(
@@ -227,12 +227,6 @@ class Engine:
         return self.prompts.about_image(instruction, codes, context)
 
     def write(
-        self, prompt: list[int], max_new_tokens: int, urgency: Urgency, advance: Advance = ignore
-    ) -> str:
-        """Return what the model writes after a prompt, greedily."""
-        return self.prompts.text(self.write_ids(prompt, max_new_tokens, urgency, advance))
-
-    def write_ids(
         self, prompt: list[int], max_new_tokens: int, urgency: Urgency, advance: Advance = ignore
     ) -> list[int]:
         """Return the tokens that the model writes after a prompt, greedily."""

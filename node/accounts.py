@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from node.errors import NodeError, UnknownName
-from node.passwords import check_fit, fits, hashed
+from node.passwords import check_fit, fits, hashed, nobodys
 from node.roles import Role
 from node.schema import account
 from node.transactions import reading, writing
@@ -43,7 +43,7 @@ class Accounts:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._nobody = hashed("nobody has this password")
+        self._nobody = nobodys()
         # a guess costs 32 MiB and a tenth of a second: whoever guesses must not have them all
         self._hashing = threading.BoundedSemaphore(_MAX_HASHING)
 

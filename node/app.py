@@ -161,7 +161,7 @@ class Node:
             settings,
             database,
             self.journal,
-            Operations(database, settings.outputs.outbox.give_up_after_h * 3600),
+            Operations(database, settings.outputs.outbox.give_up_after_s),
             PeerTrial(settings, scu, self._tls, self._clock, database),
             self.observation.facts,
             self.alerts,

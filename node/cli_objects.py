@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,8 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
+from node.cli_open import settings_of
 from node.clock import SystemClock, as_datetime
-from node.config_file import load_settings
 from node.errors import NodeError
 from node.loading import load_engine
 from node.viewer_rules import broken_rules
@@ -65,7 +64,7 @@ def conformance(options: argparse.Namespace) -> int:
     """Print the conformance statement of the configuration in force."""
     from node.conformance import conformance_statement
 
-    statement = conformance_statement(load_settings(options.config, os.environ))
+    statement = conformance_statement(settings_of(options))
     if options.output is None:
         print(statement, end="")
     else:
@@ -88,7 +87,7 @@ def draw(options: argparse.Namespace) -> int:
     """Draw a film from a text."""
     from node.drawing import draw_film
 
-    settings = load_settings(options.config, os.environ)
+    settings = settings_of(options)
     film = draw_film(
         load_engine(settings),
         options.text,
@@ -111,7 +110,7 @@ def phantom(options: argparse.Namespace) -> int:
     from node.drawn_phantom import attempts
 
     now = as_datetime(SystemClock().now()).astimezone()
-    engine = load_engine(load_settings(options.config, os.environ))
+    engine = load_engine(settings_of(options))
     *_, attempt = attempts(engine, options.seed, now)
     attempt.film.save_as(options.file, enforce_file_format=True)
     print(f"{options.file}: {attempt.film.PatientName}, synthetic, seed {attempt.seed}")
@@ -122,7 +121,7 @@ def draw_again(options: argparse.Namespace) -> int:
     """Draw a film again from the object alone."""
     from node.drawing import redraw
 
-    settings = load_settings(options.config, os.environ)
+    settings = settings_of(options)
     is_same = redraw(load_engine(settings), _read(options.file))
     if options.json:
         print(json.dumps({"file": str(options.file), "is_identical": is_same}, indent=2))

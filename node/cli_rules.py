@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,8 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from node.cli_open import settings_of
 from node.cli_output import console
-from node.config_file import load_settings
 
 
 def add_verbs(
@@ -51,7 +50,7 @@ def _rules(options: argparse.Namespace) -> int:
     from node.rule_test import outcome, try_film
 
     trial = try_film(
-        load_settings(options.config, os.environ),
+        settings_of(options),
         options.file,
         calling=options.calling,
         called=options.called,

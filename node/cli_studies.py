@@ -177,7 +177,7 @@ def _operating(kind: str, operate: Operate) -> Callable[[argparse.Namespace], in
         settings = settings_of(options)
         database = database_of(settings)
         study_uid = Journal(database).find(options.study)
-        operations = Operations(database, settings.outputs.outbox.give_up_after_h * 3600)
+        operations = Operations(database, settings.outputs.outbox.give_up_after_s)
         said = operate(operations, study_uid, options, SystemClock().now())
         _note(database, kind, study_uid)
         print(json.dumps({"study_uid": study_uid, "outcome": said}) if options.json else said)

@@ -87,7 +87,7 @@ class Committer:
         """Ask one destination for what is due; tell whether there was anything."""
         now = self._clock.now()
         due = self._commitments.due(destination, now)
-        latest = now - self._outbox.give_up_after_h * 3600
+        latest = now - self._outbox.give_up_after_s
         late = [item for item in due if item.sent_at < latest]
         if late:
             self._tell(self._commitments.give_up(late, now))

@@ -154,6 +154,11 @@ class OutboxSettings(Section):
     retry_max_s: Seconds = 600.0
     give_up_after_h: Annotated[float, Field(gt=0, le=8760)] = 72.0
 
+    @property
+    def give_up_after_s(self) -> float:
+        """The same in seconds."""
+        return self.give_up_after_h * 3600
+
 
 class CommitmentSettings(Section):
     """Storage commitment asked of peers that have `commitment: true` (PS3.4 annex J)."""

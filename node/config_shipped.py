@@ -15,8 +15,6 @@ import yaml
 
 SHIPPED: Final = Path(__file__).with_name("config.default.yaml")
 EXAMPLE_PEER: Final = "hospital-pacs"
-RULE: Final = "outputs.rules.[]"
-"""Where the example rule stands in the list of its kind."""
 
 _EXAMPLE = re.compile(r"#( {2,}\S.*)")
 _KEY = re.compile(r"( *)([A-Za-z_][\w-]*):(?: (.*))?$")

@@ -128,7 +128,7 @@ class Custodian:
         """Try a report again later, until the deadline."""
         now = self._clock.now()
         next_at = now + backoff_s(asked.attempts + 1, self._rule)
-        gives_up = next_at > asked.asked_at + self._rule.give_up_after_h * 3600
+        gives_up = next_at > asked.asked_at + self._rule.give_up_after_s
         if gives_up:
             self._custody.end(asked, now, reason)
         else:

@@ -122,7 +122,7 @@ def open_ledger(url: sa.URL) -> Engine:
     """
     engine = open_engine(url)
     try:
-        if _revision(engine) != SCHEMA_VERSION:
+        if _known_revision(engine) != SCHEMA_VERSION:
             _bring_up_to_date(engine)
     except (SQLAlchemyError, LedgerError) as error:
         engine.dispose()
@@ -135,35 +135,40 @@ def open_ledger(url: sa.URL) -> Engine:
     return engine
 
 
-def _revision(engine: Engine) -> str | None:
-    """Return the revision of a ledger: empty before they were counted, None where there is none.
-
-    Raises
-    ------
-    LedgerError
-        This version of the node does not know it.
-    """
+def revision_of(engine: Engine) -> str | None:
+    """Return the revision of a ledger: empty before they were counted, None where there is none."""
     with engine.connect().execution_options(reading=True) as connection:
         tables = sa.inspect(connection).get_table_names()
         if version.name not in tables:
             return "" if "study" in tables else None
-        found = connection.execute(sa.select(version.c.version_num)).scalar_one()
-    if found > SCHEMA_VERSION:
+        return str(connection.execute(sa.select(version.c.version_num)).scalar_one())
+
+
+def _known_revision(engine: Engine) -> str | None:
+    """Return the revision of a ledger that this version of the node can open.
+
+    Raises
+    ------
+    LedgerError
+        A later version has upgraded it.
+    """
+    found = revision_of(engine)
+    if (found or "") > SCHEMA_VERSION:
         reason = f"the ledger is of a later version (revision {found}, ours is {SCHEMA_VERSION})"
         raise LedgerError(
             reason, hint="run that version of cxr-node, or restore the copy from before"
         )
-    return str(found)
+    return found
 
 
 def _bring_up_to_date(engine: Engine) -> None:
     """Make or upgrade the tables, as the only writer; another node may have been faster."""
     from node.upgrades import copy_before, upgrade  # Alembic takes longer than the rest of a start
 
-    if engine.url.database and _revision(engine) is not None and not _is_shared(engine.url):
+    if engine.url.database and _known_revision(engine) is not None and not _is_shared(engine.url):
         copy_before(Path(engine.url.database))
     with engine.begin() as connection:
-        found = _revision(engine)
+        found = _known_revision(engine)
         if found is None:
             metadata.create_all(connection)
             connection.execute(version.insert().values(version_num=SCHEMA_VERSION))

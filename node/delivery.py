@@ -102,7 +102,7 @@ class Deliverer:
 
     def _hold(self, destination: str, until: datetime) -> None:
         """Let what is no emergency wait for the end of quiet hours, with all its time after it."""
-        deadline_at = until.timestamp() + self._rule.give_up_after_h * 3600
+        deadline_at = until.timestamp() + self._rule.give_up_after_s
         self._outbox.hold(destination, f"waits: quiet hours until {until:%H:%M}", deadline_at)
 
     def _replaced(self, parcel: Parcel) -> bool:

@@ -72,7 +72,7 @@ class Departures:
         commitments = Commitments(
             database,
             max_resends=outputs.commitment.max_resends,
-            give_up_after_s=outputs.outbox.give_up_after_h * 3600,
+            give_up_after_s=outputs.outbox.give_up_after_s,
         )
         self.committer = Committer(peers, outputs, scu, commitments, clock, kick)
         self._custody = Custody(database, spool)

@@ -24,7 +24,7 @@ from node.records import (
 )
 from node.schema import delivery, instance, output, result, study, study_count
 from node.studies import OPEN_TO_IMAGES, STAT, Closing, Receiving, State
-from node.transactions import is_generation, latest_generation, move, note, reading, writing
+from node.transactions import is_generation, known_generation, move, note, reading, writing
 
 _MOST_URGENT_FIRST = (study.c.priority.desc(), study.c.ready_at)
 
@@ -317,9 +317,7 @@ class Ledger:
             There is no such study, or it is being worked on.
         """
         with writing(self._engine) as connection:
-            latest = latest_generation(connection, study_uid)
-            if latest is None:
-                raise UnknownName("there is no such study", hint="`cxr-node status` lists them")
+            latest = known_generation(connection, study_uid)
             if State(latest.state) in OPEN_TO_IMAGES | {State.RUNNING}:
                 raise UnknownName(f"the study is {latest.state}: a draft is on its way already")
             has_images = sa.select(instance.c.path).where(instance.c.study_uid == study_uid)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from node.config import NodeSettings
-from node.database import ledger_path, ledger_url, open_engine
+from node.database import ledger_path, ledger_url, open_engine, revision_of
 from node.errors import LedgerError
-from node.schema import SCHEMA_VERSION, version
+from node.schema import SCHEMA_VERSION
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ def read_revision(settings: NodeSettings) -> LedgerRevision:
     # a file is opened as it lies: the pragmas of work would already change it
     engine = sa.create_engine(url) if is_file else open_engine(url)
     try:
-        return LedgerRevision(_found(engine), is_file)
+        return LedgerRevision(revision_of(engine), is_file)
     except SQLAlchemyError as error:
         place = url.render_as_string(hide_password=True)
         hint = "is it readable, and is it a ledger" if is_file else "does PostgreSQL run there"
@@ -69,11 +68,3 @@ def read_revision(settings: NodeSettings) -> LedgerRevision:
         raise LedgerError(reason, hint=hint) from error
     finally:
         engine.dispose()
-
-
-def _found(engine: Engine) -> str | None:
-    with engine.connect().execution_options(reading=True) as connection:
-        tables = sa.inspect(connection).get_table_names()
-        if version.name not in tables:
-            return "" if "study" in tables else None
-        return str(connection.execute(sa.select(version.c.version_num)).scalar_one())

@@ -11,13 +11,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine, Row
 
-from node.errors import NodeError, UnknownName
+from node.errors import NodeError
 from node.ledger import Ledger
 from node.outbox import is_delivery, settle_study
 from node.records import DeliveryStatus, Stage
 from node.schema import commitment, delivery, output, study
 from node.studies import ENDED, ROUTINE, STAT, State
-from node.transactions import is_generation, latest_generation, move, note, writing
+from node.transactions import is_generation, known_generation, move, note, writing
 
 
 class OperationRefused(NodeError):
@@ -47,7 +47,7 @@ class Operations:
             Nothing failed.
         """
         with writing(self._engine) as connection:
-            latest = _latest(connection, study_uid)
+            latest = known_generation(connection, study_uid)
             if State(latest.state) not in (State.FAILED, State.SKIPPED):
                 hint = "`resend` sends again what arrived, `redraft` drafts anew"
                 reason = f"nothing of the study failed: it is {latest.state}"
@@ -78,7 +78,7 @@ class Operations:
             The newest generation has sent nothing there.
         """
         with writing(self._engine) as connection:
-            latest = _latest(connection, study_uid)
+            latest = known_generation(connection, study_uid)
             wanted = delivery.c.status != DeliveryStatus.PENDING
             if destination is not None:
                 wanted &= delivery.c.destination == destination
@@ -145,7 +145,7 @@ class Operations:
             It has ended: nothing of it waits.
         """
         with writing(self._engine) as connection:
-            latest = _latest(connection, study_uid)
+            latest = known_generation(connection, study_uid)
             if State(latest.state) in ENDED:
                 raise OperationRefused(f"nothing of the study waits: it is {latest.state}")
             place = (study_uid, latest.generation)
@@ -168,7 +168,7 @@ class Operations:
         """
         reason = f"cancelled by {by}"
         with writing(self._engine) as connection:
-            latest = _latest(connection, study_uid)
+            latest = known_generation(connection, study_uid)
             place, state = (study_uid, int(latest.generation)), State(latest.state)
             if state in ENDED:
                 raise OperationRefused(f"there is nothing to cancel: the study is {state}")
@@ -185,14 +185,7 @@ class Operations:
                     lease_until=None,
                 )
                 note(connection, *place, Stage("skipped", now, reason))
-            return State(_latest(connection, study_uid).state)
-
-
-def _latest(connection: Connection, study_uid: str) -> Row[Any]:
-    latest = latest_generation(connection, study_uid)
-    if latest is None:
-        raise UnknownName("there is no such study", hint="`cxr-node status` lists them")
-    return latest
+            return State(known_generation(connection, study_uid).state)
 
 
 def _park_all(connection: Connection, study_uid: str, generation: int, reason: str) -> None:

@@ -15,6 +15,7 @@ from node.errors import NodeError
 MIN_LENGTH: Final = 12
 MAX_LENGTH: Final = 256
 _SALT_BYTES = 16
+_KEY_BYTES = 64
 _MARGIN = 2
 """OpenSSL wants a little more memory than the 128 N r bytes of the algorithm."""
 
@@ -58,8 +59,16 @@ def check_fit(name: str, password: str) -> None:
 def hashed(password: str) -> str:
     """Return what is kept of a password."""
     cost, salt = _Cost(), secrets.token_bytes(_SALT_BYTES)
-    parts = (cost.n, cost.r, cost.p, _text(salt), _text(cost.digest(password, salt)))
-    return "scrypt$" + "$".join(map(str, parts))
+    return _written(cost, salt, cost.digest(password, salt))
+
+
+def nobodys() -> str:
+    """Return what nobody has the password of; to compare with it costs as much as with another."""
+    return _written(_Cost(), secrets.token_bytes(_SALT_BYTES), secrets.token_bytes(_KEY_BYTES))
+
+
+def _written(cost: _Cost, salt: bytes, key: bytes) -> str:
+    return "scrypt$" + "$".join(map(str, (cost.n, cost.r, cost.p, _text(salt), _text(key))))
 
 
 def fits(password: str, kept: str) -> bool:

@@ -188,7 +188,7 @@ class PeerTrial:
         commitments = Commitments(
             self.database,
             max_resends=rule.commitment.max_resends,
-            give_up_after_s=rule.outbox.give_up_after_h * 3600,
+            give_up_after_s=rule.outbox.give_up_after_s,
         )
         peers = self.settings.peers
         committer = Committer(peers, rule, self.scu, commitments, self.clock, lambda: None)

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine, Row
 from sqlalchemy.exc import SQLAlchemyError
 
-from node.errors import LedgerError
+from node.errors import LedgerError, UnknownName
 from node.records import Stage
 from node.schema import event, study
 from node.studies import State, may_move
@@ -64,6 +64,20 @@ def is_generation(study_uid: str, generation: int) -> sa.ColumnElement[bool]:
 def latest_generation(connection: Connection, study_uid: str) -> Row[tuple[Any, ...]] | None:
     """Return the latest generation of a study, None where the study is not known."""
     return connection.execute(_LATEST, {"uid": study_uid}).one_or_none()
+
+
+def known_generation(connection: Connection, study_uid: str) -> Row[Any]:
+    """Return the latest generation of a study.
+
+    Raises
+    ------
+    UnknownName
+        There is no such study.
+    """
+    latest = latest_generation(connection, study_uid)
+    if latest is None:
+        raise UnknownName("there is no such study", hint="`cxr-node status` lists them")
+    return latest
 
 
 def move(

@@ -117,7 +117,7 @@ class Worker:
         self._leases = leases
         self._clock = clock
         self._work = work
-        self._give_up_after_s = outbox.give_up_after_h * 3600
+        self._give_up_after_s = outbox.give_up_after_s
         self._meters = meters
 
     def step(self) -> bool:

@@ -66,7 +66,7 @@ def test_a_bundle_with_thresholds_names_what_reaches_them(hinted):
 
 def test_the_prompt_of_a_report_is_one_that_training_makes(hinted, monkeypatch):
     given = []
-    monkeypatch.setattr(hinted, "write_ids", lambda prompt, *_: given.append(prompt) or [])
+    monkeypatch.setattr(hinted, "write", lambda prompt, *_: given.append(prompt) or [])
     monkeypatch.setattr(instructions, "MISSED_HINT", 0.0)
     monkeypatch.setattr(instructions, "FALSE_HINT", 0.0)
     case = film("s1", "There is a small left pleural effusion.")
