@@ -26,7 +26,7 @@ from engine.phrases import NO_PHRASES, ROLE, PhraseBook
 from engine.pixels import Transform
 from engine.prompts import DRAW_INSTRUCTIONS, REPORT_INSTRUCTIONS, PromptBuilder
 from engine.results import Answer, DraftReport, Drawing, Evidence, Image, Inspection, Provenance
-from engine.sampling import Sampling
+from engine.sampling import GREEDY, Sampling
 from engine.scheduler import Scheduler, Urgency
 from engine.slots import SlotPool
 from engine.vqgan import film_from_codes
@@ -35,6 +35,8 @@ MAX_REPORT_TOKENS = 160
 MAX_ANSWER_TOKENS = 64
 WARM_UP_TOKENS = 4
 CHANCE_AUROC = 0.5
+AS_TRAINED = Sampling(temperature=1.0)
+"""Neither sharpened nor cut: what training made likely."""
 
 
 class Engine:
@@ -174,9 +176,30 @@ class Engine:
         started = time.perf_counter()
         prompt = self.prompt_on(image, REPORT_INSTRUCTIONS[0], hinted=hinted)
         ids = self.write(prompt, MAX_REPORT_TOKENS, urgency, advance)
+        return self._drafted(ids, started, None)
+
+    def sample(
+        self,
+        image: Image,
+        *,
+        seed: int,
+        sampling: Sampling = AS_TRAINED,
+        urgency: Urgency = Urgency.ROUTINE,
+    ) -> DraftReport:
+        """Write one of the reports that the model holds likely; the same seed writes the same.
+
+        For training and for measuring how sure the model is: what is sent is `report`'s.
+        """
+        started = time.perf_counter()
+        prompt = self.prompt_on(image, REPORT_INSTRUCTIONS[0])
+        ids = self.write(prompt, MAX_REPORT_TOKENS, urgency, sampling=sampling, seed=seed)
+        return self._drafted(ids, started, seed)
+
+    def _drafted(self, ids: list[int], started: float, seed: int | None) -> DraftReport:
+        """Return what was written as a draft."""
         text = self.prompts.text(ids)
         findings, impression = report.parse(text)
-        return DraftReport(findings, impression, text, self.provenance(started, None, len(ids)))
+        return DraftReport(findings, impression, text, self.provenance(started, seed, len(ids)))
 
     def ask(
         self,
@@ -227,9 +250,16 @@ class Engine:
         return self.prompts.about_image(instruction, codes, context)
 
     def write(
-        self, prompt: list[int], max_new_tokens: int, urgency: Urgency, advance: Advance = ignore
+        self,
+        prompt: list[int],
+        max_new_tokens: int,
+        urgency: Urgency,
+        advance: Advance = ignore,
+        *,
+        sampling: Sampling = GREEDY,
+        seed: int | None = None,
     ) -> list[int]:
-        """Return the tokens that the model writes after a prompt, greedily."""
+        """Return the tokens that the model writes after a prompt, greedily if nothing is said."""
         with self.slots.lend(prompt) as slot:
             turns = write_text(
                 slot,
@@ -237,6 +267,8 @@ class Engine:
                 self.bundle.vocabulary,
                 max_new_tokens=max_new_tokens,
                 guess=self.phrases.guess,
+                sampling=sampling,
+                seed=seed,
                 advance=advance,
             )
             return self.scheduler.run(turns, urgency)

@@ -19,8 +19,10 @@ from engine.nets.load import SFT2, SFT3, TOKENIZER2
 from engine.pipe import ends_with_its_reader
 from training import config
 from training.adopt import stages as adoption
+from training.align import cli as align_cli
 from training.evaluate import cli as evaluate_cli
 from training.evaluate import rexrank
+from training.preferences import cli as preferences_cli
 from training.stages import Run
 from training.vqa import cli as vqa_cli
 
@@ -138,6 +140,8 @@ def parser() -> argparse.ArgumentParser:
         if verb in (encode, everything):
             vqa_cli.clustered(added)
     vqa_cli.add_verbs(verbs, common)
+    preferences_cli.add_verb(verbs, common)
+    align_cli.add_verb(verbs, common)
     evaluation = verbs.add_parser("evaluate", help="measure a trained run")
     measures = evaluation.add_subparsers(dest="measure", required=True)
     evaluate_cli.add_verbs(measures, common)

@@ -14,6 +14,8 @@ from engine.pixels import Transform
 from training.errors import RecipeError
 
 RECIPES = Path(__file__).parent / "recipes"
+MIN_KTO_BATCH = 4
+"""Its estimate of how far the policy has moved is a mean over the batch."""
 
 
 class Section(BaseModel):
@@ -186,12 +188,72 @@ class VqaSection(Section):
     allow_remote: bool = False
 
 
+Precision = Literal["no", "bf16"]
+JudgeName = Literal[
+    "finding-error", "finding-error-lc", "label-f1", "bertscore", "radgraph", "green"
+]
+
+
+class PreferencesSection(Section):
+    """How candidate reports are sampled and judged (arXiv 2410.07025, section 3).
+
+    Of a film's ``num_samples`` candidates the best and the worst become a pair where the judge
+    tells them apart by more than ``min_spread``; ``max_length_ratio`` leaves out pairs whose chosen
+    text has so many times the words of its rejected one.
+    """
+
+    num_samples: int = Field(4, ge=2, le=64)
+    temperature: float = Field(1.0, gt=0)
+    top_p: float = Field(1.0, gt=0, le=1)
+    judge: JudgeName = "finding-error-lc"
+    min_spread: float = Field(1e-8, ge=0)
+    max_length_ratio: float | None = Field(None, gt=1)
+    films_per_part: int = Field(32, ge=1)
+
+
+MethodName = Literal["dpo", "lc-dpo", "ipo", "kto", "orpo", "simpo"]
+
+
+class AlignSection(Section):
+    """One run of preference tuning: the loss and how it is descended.
+
+    ``beta`` is each method's own: the strength of the tie to the reference for dpo, lc-dpo, ipo and
+    kto, the weight of the odds for orpo, the scale of the margin for simpo. ``length_penalty`` is
+    lc-dpo's alpha [nats a token]; ``target_margin`` simpo's gamma; ``desirable_weight`` and
+    ``undesirable_weight`` are kto's lambdas. ``batch_size`` counts prompts, all processes together.
+    ``watch`` is how many validation films are drafted at each checkpoint, to see length and judge.
+    """
+
+    method: MethodName = "dpo"
+    beta: float = Field(0.1, gt=0)
+    length_penalty: float = Field(0.05, ge=0)
+    target_margin: float = Field(0.5, ge=0)
+    desirable_weight: float = Field(1.0, gt=0)
+    undesirable_weight: float = Field(1.0, gt=0)
+    epochs: float = Field(1.0, gt=0)
+    batch_size: int = Field(16, ge=1)
+    learning_rate: float = Field(1e-6, gt=0)
+    warmup: float = Field(0.1, ge=0, lt=1)
+    weight_decay: float = Field(0.0, ge=0)
+    max_length: int = 2048
+    activation_checkpointing: bool = False
+    checkpoint_every: int = Field(100, ge=1)
+    watch: int = Field(32, ge=0)
+
+    @model_validator(mode="after")
+    def kto_has_others(self) -> Self:
+        """Refuse a batch of one for kto, which compares each answer with another film's."""
+        if self.method == "kto" and self.batch_size < MIN_KTO_BATCH:
+            raise ValueError(f"kto needs a batch_size of {MIN_KTO_BATCH} or more")
+        return self
+
+
 class Recipe(Section):
     """One run from films to checkpoint; later passes may be missing."""
 
     name: str
     seed: int = 1234
-    precision: Literal["no", "bf16"] = "bf16"
+    precision: Precision = "bf16"
     transform: TransformSection = TransformSection()
     classifier: ClassifierSection = ClassifierSection()
     tokenizer: TokenizerSection = TokenizerSection()
@@ -201,6 +263,8 @@ class Recipe(Section):
     sft2: SftSection | None = None
     sft3: SftSection | None = None
     vqa: VqaSection = VqaSection()
+    preferences: PreferencesSection = PreferencesSection()
+    align: AlignSection = AlignSection()
 
     @model_validator(mode="after")
     def passes_agree(self) -> Self:
@@ -243,6 +307,25 @@ def load(name: str, overrides: list[str] | None = None) -> Recipe:
     values = yaml.safe_load(find(name).read_text())
     for override in overrides or []:
         apply_override(values, override)
+    return validated(values, name)
+
+
+def changed(recipe: Recipe, **sections: dict[str, Any]) -> Recipe:
+    """Return a recipe with some values of its sections changed, checked anew."""
+    values = recipe.model_dump(mode="json")
+    for name, section in sections.items():
+        values[name] |= section
+    return validated(values, recipe.name)
+
+
+def validated(values: dict[str, Any], name: str) -> Recipe:
+    """Return the recipe of some values.
+
+    Raises
+    ------
+    RecipeError
+        They do not validate; every fault is listed.
+    """
     try:
         return Recipe.model_validate(values)
     except ValidationError as fault:

@@ -8,6 +8,7 @@
         ├── CatalogError
         ├── VqaError
         ├── AdoptionError
+        ├── PreferenceError
         └── JobError
 """
 
@@ -34,6 +35,10 @@ class VqaError(TrainingError):
 
 class AdoptionError(TrainingError):
     """The bundle cannot be trained on."""
+
+
+class PreferenceError(TrainingError):
+    """Preferences cannot be built or learned from."""
 
 
 class JobError(TrainingError):

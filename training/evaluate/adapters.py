@@ -1,4 +1,4 @@
-"""Published report metrics with weights of their own: CheXbert, RadGraph, GREEN.
+"""Published report metrics with weights of their own: CheXbert, RadGraph, GREEN, BERTScore.
 
 Each loads from a local folder or says why it cannot; nothing is ever downloaded and no figure is
 made up. Their packages pin versions of transformers and torch that training cannot live with, so
@@ -65,6 +65,7 @@ PACKAGES: dict[str, Package] = {
         },
         ("config.json", "tokenizer_config.json"),
     ),
+    "bertscore": Package("bert-score", {}, ("config.json", "tokenizer_config.json")),
 }
 """By metric. A base model that a package asks for by name stands in the folder under that name."""
 
@@ -97,14 +98,30 @@ class Adapter:
         TrainingError
             The package fails; its last line is in the message.
         """
+        answer = self._ask(predicted, reference, each=False)
+        return {name: float(value) for name, value in answer.items()}
+
+    def score_each(self, predicted: Sequence[str], reference: Sequence[str]) -> list[float]:
+        """Return one value a report, NaN where the metric has none.
+
+        Raises
+        ------
+        TrainingError
+            The package fails, or the metric (chexbert) has no value for a single report.
+        """
+        return [float(value) for value in self._ask(predicted, reference, each=True)["each"]]
+
+    def _ask(
+        self, predicted: Sequence[str], reference: Sequence[str], *, each: bool
+    ) -> dict[str, Any]:
         request = {
             "metric": self.metric,
+            "each": each,
             "weights": str(self.weights.resolve()),
             "predicted": list(predicted),
             "reference": list(reference),
         }
-        answer = _ask(self.python, request, self.weights)
-        return {name: float(value) for name, value in answer.items()}
+        return _ask(self.python, request, self.weights)
 
 
 def open_adapter(

@@ -42,34 +42,76 @@ def chexbert(weights: Path, predicted: Texts, reference: Texts) -> Scores:
     }
 
 
-def radgraph(weights: Path, predicted: Texts, reference: Texts) -> Scores:
-    """Return the mean RadGraph-XL rewards: simple, partial, complete."""
+def radgraph_scorer(weights: Path) -> Any:
+    """Return the scorer of RadGraph-XL rewards: simple, partial, complete."""
     module = importlib.import_module("radgraph")
-    scorer = module.F1RadGraph(
+    return module.F1RadGraph(
         reward_level="all", model_type="radgraph-xl", model_cache_dir=str(weights)
     )
-    means = scorer(hyps=predicted, refs=reference)[0]
+
+
+def radgraph(weights: Path, predicted: Texts, reference: Texts) -> Scores:
+    """Return the mean RadGraph-XL rewards."""
+    means = radgraph_scorer(weights)(hyps=predicted, refs=reference)[0]
     return dict(zip(("simple", "partial", "complete"), map(float, means), strict=True))
+
+
+def radgraph_each(weights: Path, predicted: Texts, reference: Texts) -> list[float]:
+    """Return the partial RadGraph-XL reward of each report, the usual one of the three."""
+    each = radgraph_scorer(weights)(hyps=predicted, refs=reference)[1]
+    return [float(one) for one in each[1]]
+
+
+def green_each(weights: Path, predicted: Texts, reference: Texts) -> list[float]:
+    """Return the judge's score of each report, NaN where it left one without."""
+    module = importlib.import_module("green_score")
+    cpu = not importlib.import_module("torch").cuda.is_available()
+    judge = module.GREEN(str(weights), cpu=cpu, compute_summary_stats=False)
+    found = judge(reference, predicted)[2]
+    return [float("nan") if one is None else float(one) for one in found]
 
 
 def green(weights: Path, predicted: Texts, reference: Texts) -> Scores:
     """Return the mean of the judge's scores and how many reports it left without one."""
-    module = importlib.import_module("green_score")
-    cpu = not importlib.import_module("torch").cuda.is_available()
-    judge = module.GREEN(str(weights), cpu=cpu, compute_summary_stats=False)
-    scores = [None if one is None else float(one) for one in judge(reference, predicted)[2]]
-    valid = [one for one in scores if one is not None]
+    scores = green_each(weights, predicted, reference)
+    valid = [one for one in scores if one == one]
     return {
         "mean": sum(valid) / len(valid) if valid else float("nan"),
         "without a score": float(len(scores) - len(valid)),
     }
 
 
+def bertscore_each(weights: Path, predicted: Texts, reference: Texts) -> list[float]:
+    """Return BERTScore F1 of each report, at the layer that its package knows for the model.
+
+    A model of which the package knows nothing is read at its last layer.
+    """
+    module = importlib.import_module("bert_score")
+    layers: dict[str, int] = importlib.import_module("bert_score.utils").model2layers
+    config = json.loads((weights / "config.json").read_text(encoding="utf-8"))
+    layer = layers.get(config.get("_name_or_path", ""), config["num_hidden_layers"])
+    found = module.score(predicted, reference, model_type=str(weights), num_layers=layer)[2]
+    return [float(one) for one in found]
+
+
+def bertscore(weights: Path, predicted: Texts, reference: Texts) -> Scores:
+    """Return the mean BERTScore F1, not rescaled."""
+    scores = bertscore_each(weights, predicted, reference)
+    return {"F1": sum(scores) / len(scores)}
+
+
 METRICS: dict[str, Callable[[Path, Texts, Texts], Scores]] = {
     "chexbert": chexbert,
     "radgraph": radgraph,
     "green": green,
+    "bertscore": bertscore,
 }
+EACH: dict[str, Callable[[Path, Texts, Texts], list[float]]] = {
+    "radgraph": radgraph_each,
+    "green": green_each,
+    "bertscore": bertscore_each,
+}
+"""Metrics that can tell two reports apart: one value a report."""
 
 
 def main(request_path: Path, answer_path: Path) -> None:
@@ -78,9 +120,11 @@ def main(request_path: Path, answer_path: Path) -> None:
     if "versions" in request:
         answer: dict[str, Any] = dict(versions(request["versions"]))
     else:
-        metric = METRICS[request["metric"]]
-        weights = Path(request["weights"])
-        answer = dict(metric(weights, request["predicted"], request["reference"]))
+        texts = Path(request["weights"]), request["predicted"], request["reference"]
+        if request["each"]:
+            answer = {"each": EACH[request["metric"]](*texts)}
+        else:
+            answer = dict(METRICS[request["metric"]](*texts))
     answer_path.write_text(json.dumps(answer), encoding="utf-8")
 
 

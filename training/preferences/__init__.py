@@ -1,0 +1,1 @@
+"""Preferences: candidates that a model writes, judged, and paired best with worst."""
