@@ -205,7 +205,7 @@ class PreferencesSection(Section):
     num_samples: int = Field(4, ge=2, le=64)
     temperature: float = Field(1.0, gt=0)
     top_p: float = Field(1.0, gt=0, le=1)
-    judge: JudgeName = "finding-error-lc"
+    judge: JudgeName = "finding-error"
     min_spread: float = Field(1e-8, ge=0)
     max_length_ratio: float | None = Field(None, gt=1)
     films_per_part: int = Field(32, ge=1)

@@ -17,6 +17,7 @@ from training.config import PreferencesSection
 from training.preferences.judges import Judge, Rewards
 from training.preferences.sampling import Candidates
 
+MIN_JUDGED = 2
 READER = "reader"
 """The judge of preferences that a person stated: rewards are 1 for taken and 0 for not."""
 TIE, UNJUDGED, UNENDED, LONG = (
@@ -106,16 +107,17 @@ def best_and_worst(
 ) -> Pair | str:
     """Return the pair of one film, or why there is none.
 
-    A text that was cut off is never chosen: it would teach to go on without an end.
+    Candidates of which the judge can say nothing are passed over. A text that was cut off is never
+    chosen: it would teach to go on without an end.
     """
     known = ~np.isnan(rewards)
     ended = known & np.asarray(film.ended, bool)
-    if known.sum() < len(rewards):
+    if known.sum() < MIN_JUDGED:
         return UNJUDGED
     if not ended.any():
         return UNENDED
     best = int(np.argmax(np.where(ended, rewards, -np.inf)))
-    worst = int(np.argmin(rewards))
+    worst = int(np.argmin(np.where(known, rewards, np.inf)))
     if rewards[best] - rewards[worst] <= settings.min_spread:
         return TIE
     chosen, rejected = film.texts[best], film.texts[worst]

@@ -29,7 +29,8 @@ def distributions(made: Preferences, judge: str, path: Path) -> None:
     rewards.set_xlabel(f"reward ({judge})")
     rewards.set_ylabel("density")
     rewards.legend()
-    gaps = [max(own) - min(own) for own in made.rewards if np.isfinite(own).all()]
+    known = ([one for one in own if np.isfinite(one)] for own in made.rewards)
+    gaps = [max(own) - min(own) for own in known if len(own) > 1]
     spread.hist(gaps, bins=NUM_BINS, color="tab:grey")
     spread.set_xlabel("best minus worst of a film")
     spread.set_ylabel(f"films ({100 * made.dropped_share:.1f} % give no pair)")
