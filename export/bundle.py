@@ -89,6 +89,7 @@ def manifest(
         "version": settings.version,
         "base_model": recipe["base"]["model"],
         "recipe": recipe["name"],
+        "alignment": stamp.get("alignment"),
         "training_commit": last_trained(settings.run_dir, stamp)["training_commit"],
         "data_manifest": stamp["data_manifest"],
         "parent": stamp.get("parent"),
@@ -171,18 +172,19 @@ def export_bundle(
 
     Returns the bundle's directory.
     """
-    model = load_language_model(settings.run_dir)
-    kept = Kept.of(settings.run_dir, settings.parent_dir) if settings.parent_dir else NOTHING
+    run_dir, parent_dir, stage = settings.run_dir, settings.parent_dir, settings.stage
+    model = load_language_model(run_dir, stage)
+    kept = Kept.of(run_dir, parent_dir, stage) if parent_dir else NOTHING
     target = settings.output_dir
     partial = target.with_name(target.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     kept.copy(partial)
     if not kept.has("encoder", "decoder"):
-        write_tokenizer_halves(load_tokenizer(settings.run_dir), partial, kept)
+        write_tokenizer_halves(load_tokenizer(run_dir), partial, kept)
     guard = kept.guard
     if not kept.has("classifier"):
-        guard = write_classifier(load_classifier(settings.run_dir), images, rows, partial)
+        guard = write_classifier(load_classifier(run_dir), images, rows, partial)
     if kept.has("language_model"):
         settings = replace(settings, max_length=kept.max_length)
     else:

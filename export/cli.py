@@ -45,6 +45,7 @@ def bundle(options: argparse.Namespace) -> None:
         version=options.version,
         precision=options.precision,
         parent_dir=options.parent,
+        stage=options.stage,
     )
     target = export_bundle(settings, films.images, films.frontal("train"))
     add_statistics(target, films)
@@ -60,7 +61,11 @@ def check(options: argparse.Namespace) -> None:
     if not len(rows):
         raise ExportError("the run has no validation films with a report")
     found = parity.measure(
-        options.run, options.bundle, np.asarray(films.images[rows]), films.texts(rows)
+        options.run,
+        options.bundle,
+        np.asarray(films.images[rows]),
+        films.texts(rows),
+        options.stage,
     )
     if options.json:
         print(json.dumps(found.as_json(), indent=1))
@@ -83,11 +88,12 @@ def quantize(options: argparse.Namespace) -> None:
     if not len(rows):
         raise ExportError("the run has no validation films with a report")
     images = film_tensor(np.asarray(films.images[rows])).numpy()
-    found = measure(options.run, options.bundle, images, films.texts(rows))
+    found = measure(options.run, options.bundle, images, films.texts(rows), stage=options.stage)
     print_measured(found, options.json)
     if options.output:
         chosen = choose(found)
-        model, bundle = load_language_model(options.run), open_bundle(options.bundle)
+        model = load_language_model(options.run, options.stage)
+        bundle = open_bundle(options.bundle)
         restored(model, bundle, chosen.precision, options.output)
         print(f"{options.output}: {chosen.precision}")
 
@@ -182,6 +188,7 @@ def parser() -> argparse.ArgumentParser:
     write.add_argument("--precision", choices=tuple(SCHEMES), default="int8")
     write.add_argument("--parent", type=Path, help="bundle that the run adopted: keep its files")
     write.set_defaults(call=bundle)
+    staged(write)
     stamp = verbs.add_parser("metrics", help=metrics.__doc__)
     stamp.add_argument("--run", type=Path, default=Path("runs/demo"), help="run directory")
     stamp.add_argument("--bundle", type=Path, default=DEMO, help="bundle to stamp")
@@ -227,14 +234,21 @@ def parser() -> argparse.ArgumentParser:
     few.add_argument("--output", type=Path, help="bundle directory to write")
     few.add_argument("--json", action="store_true", help="print JSON")
     few.set_defaults(call=quantize)
+    staged(few)
     compare = verbs.add_parser("check", help=check.__doc__)
     compare.add_argument("--run", type=Path, default=Path("runs/demo"), help="run directory")
     compare.add_argument("--bundle", type=Path, default=DEMO, help="bundle to check")
     compare.add_argument("--count", type=int, default=24, help="validation films to compare on")
     compare.add_argument("--json", action="store_true", help="print JSON")
     compare.set_defaults(call=check)
+    staged(compare)
     completion.add_verb(verbs)
     return top
+
+
+def staged(verb: argparse.ArgumentParser) -> None:
+    """Add what names the language model of a run."""
+    verb.add_argument("--stage", help="whose language model, as align/NAME (default: the last)")
 
 
 @ends_with_its_reader

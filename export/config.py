@@ -18,6 +18,7 @@ LICENSE = "Research and non-commercial demonstration only; see LICENSE-weights.t
 class ExportSettings:
     """From which run, to where, and under which name.
 
+    ``stage``: whose language model is taken; None: the last stage of instruction tuning.
     ``parent_dir``: the bundle that the run goes on from, whose untrained networks are copied.
     """
 
@@ -28,6 +29,7 @@ class ExportSettings:
     version: str = "0.1.0"
     precision: Precision = "int8"
     parent_dir: Path | None = None
+    stage: str | None = None
     max_length: int = 640
     drawing: dict[str, float] = field(
         default_factory=lambda: {"temperature": 0.7, "top_p": 0.8, "guidance": 1.0}

@@ -26,7 +26,7 @@ class Kept:
     max_length: int
 
     @classmethod
-    def of(cls, run_dir: Path, parent_dir: Path) -> Self:
+    def of(cls, run_dir: Path, parent_dir: Path, stage: str | None = None) -> Self:
         """Compare a run with the bundle that it goes on from.
 
         Raises
@@ -40,7 +40,7 @@ class Kept:
                 f"{run_dir} does not go on from {bundle.name} {bundle.version}",
                 hint="leave --parent out, or name the bundle that `cxr-train adopt` read",
             )
-        files = {role: bundle.path(role) for role in untouched(run_dir, bundle)}
+        files = {role: bundle.path(role) for role in untouched(run_dir, bundle, stage)}
         return cls(files, dict(bundle.manifest["guard"]), bundle.cache.max_length)
 
     def has(self, *roles: str) -> bool:
@@ -66,12 +66,12 @@ def adopted(stamp: dict[str, Any], bundle: Bundle) -> bool:
     return stamp.get("adopted") == bundle.digest
 
 
-def untouched(run_dir: Path, bundle: Bundle) -> list[str]:
+def untouched(run_dir: Path, bundle: Bundle, stage: str | None = None) -> list[str]:
     """Return the roles whose networks a run has not trained."""
     coder = last_of(run_dir, TOKENIZER, TOKENIZER2)
     (stamp,) = stamps(run_dir, coder)
     same = {
-        "language_model": stamps(run_dir, last_of(run_dir, *TUNINGS)),
+        "language_model": stamps(run_dir, stage or last_of(run_dir, *TUNINGS)),
         "classifier": stamps(run_dir, CLASSIFIER, CALIBRATION),
         "decoder": [stamp],
         "encoder": [stamp],

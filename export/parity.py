@@ -134,12 +134,19 @@ def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
 
 
 def measure(
-    run_dir: Path, bundle_dir: Path, images: NDArray[np.uint8], reports: Sequence[str]
+    run_dir: Path,
+    bundle_dir: Path,
+    images: NDArray[np.uint8],
+    reports: Sequence[str],
+    stage: str | None = None,
 ) -> Parity:
-    """Compare a bundle with its run on films uint8 [N, 256, 256] and their true reports."""
+    """Compare a bundle with its run on films uint8 [N, 256, 256] and their true reports.
+
+    ``stage``: the one whose language model the bundle holds; None: the last of the run.
+    """
     bundle = open_bundle(bundle_dir)
     backend = open_backend(bundle)
-    tokenizer, model = load_tokenizer(run_dir), load_language_model(run_dir)
+    tokenizer, model = load_tokenizer(run_dir), load_language_model(run_dir, stage)
     wanted_codes = reference_codes(tokenizer, images)
     films = film_tensor(images).numpy()
     found_codes = backend.encode(films)

@@ -79,6 +79,7 @@ def measure(
     images: NDArray[np.float32],
     reports: Sequence[str],
     precisions: Iterable[Precision] = tuple(SCHEMES),
+    stage: str | None = None,
 ) -> list[Measured]:
     """Measure ways of storing a run's language model inside a bundle, on films and their reports.
 
@@ -86,8 +87,10 @@ def measure(
     ----------
     images
         Films float32 [N, 1, 256, 256] in [-1, 1].
+    stage
+        Whose language model it is; None: the last of the run.
     """
-    model, bundle = load_language_model(run_dir), open_bundle(bundle_dir)
+    model, bundle = load_language_model(run_dir, stage), open_bundle(bundle_dir)
     judged = _judged(model, open_backend(bundle), images, reports)
     found = []
     for precision in precisions:

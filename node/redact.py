@@ -7,18 +7,20 @@ import json
 import math
 import re
 
+from engine.keys import key
+
+__all__ = [
+    "field",
+    "key",
+    "looks_like_a_title",
+    "patient_digest",
+    "stranger",
+    "value",
+    "without_title",
+]
+
 _PLAIN = re.compile(r"[A-Za-z0-9_.:,/@+\-\[\]()]+")
 _TITLE = re.compile(r"[A-Za-z0-9_.-]{1,16}")
-_KEY_LENGTH = 12
-
-
-def key(identifier: str) -> str:
-    """Return the short one-way key by which an identifier appears in logs.
-
-    A study or instance UID is no name, but together with other records it points at a
-    patient; the key lets two log lines be matched, and the ledger finds a study by it.
-    """
-    return hashlib.sha256(identifier.encode()).hexdigest()[:_KEY_LENGTH]
 
 
 def stranger(ae_title: str) -> str:

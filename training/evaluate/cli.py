@@ -65,7 +65,9 @@ def reports(run: Run, options: argparse.Namespace) -> None:
 
 def retention(run: Run, options: argparse.Namespace) -> None:
     """Measure what tuning cost the model of its plain English, beside its base."""
-    Console().print(figure_table(evaluate_retention(run, options.base, options.texts)))
+    Console().print(
+        figure_table(evaluate_retention(run, options.base, options.texts, options.stage))
+    )
 
 
 def everything(run: Run, options: argparse.Namespace) -> None:
@@ -113,3 +115,4 @@ def add_verbs(
             added.add_argument("--judges-python", type=Path, help="interpreter with their packages")
         if name in ("retention", ALL):
             added.add_argument("--texts", type=Path, help="JSON lines of exchanges to ask")
+            added.add_argument("--stage", help="whose model, as align/NAME (default: the last)")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +28,7 @@ from training.evaluate.judge import Judgement, averaged, judge, referenced
 from training.evaluate.reconstruction import decoded, draw_grid, unit
 from training.evaluate.similarity import frechet, ssim
 from training.progress import bar
+from training.side_by_side import side_by_side
 from training.stages import Run
 
 Bytes = NDArray[np.uint8]
@@ -52,16 +54,19 @@ def draw_predictions(run: Run, engine: Engine, count: int, path: Path) -> None:
     """Draw the films of val reports and write prompt, seed and codes of each as Parquet."""
     rows = balanced(run, run.reported("val"), count)
     found = []
+
+    def drawn(row: int) -> dict[str, Any]:
+        text, film = run.report_text(row), run.catalog.films[row]
+        return {
+            "image_id": film.image_id, "patient_id": film.patient_id, "row": row,
+            "prompt": text, "seed": row, "codes": list(engine.draw(text, seed=row).codes),
+        }  # fmt: skip
+
+    # guided drawings take two sequences each
+    width = max(1, engine.backend.max_batch // 2)
     with bar("drawings", len(rows)) as progress:
-        for row in rows.tolist():
-            text, film = run.report_text(row), run.catalog.films[row]
-            codes = engine.draw(text, seed=row).codes
-            found.append(
-                {
-                    "image_id": film.image_id, "patient_id": film.patient_id, "row": row,
-                    "prompt": text, "seed": row, "codes": list(codes),
-                }
-            )  # fmt: skip
+        for one in side_by_side(drawn, rows.tolist(), width):
+            found.append(one)
             progress.advance(progress.task_ids[0])
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_pylist(found), path)

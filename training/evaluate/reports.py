@@ -29,6 +29,7 @@ from training.evaluate.report_metrics import Pair, ReportFigures
 from training.evaluate.subgroups import subgroups
 from training.progress import bar
 from training.sections import REDACTION, Report
+from training.side_by_side import side_by_side
 from training.stages import Run
 
 Rows = NDArray[np.int64]
@@ -63,10 +64,14 @@ def one_a_study(films: list[Film], rows: Rows) -> Rows:
 
 def drafts(run: Run, engine: Engine, rows: Rows, *, hinted: bool) -> Iterator[Report]:
     """Yield the engine's draft for each film."""
+
+    def draft(row: int) -> Report:
+        made = engine.report(run.film(row), hinted=hinted)
+        return Report(" ".join(made.findings), " ".join(made.impression))
+
     with bar("reports", len(rows)) as progress:
-        for row in rows:
-            draft = engine.report(run.film(row), hinted=hinted)
-            yield Report(" ".join(draft.findings), " ".join(draft.impression))
+        for report in side_by_side(draft, rows.tolist(), engine.backend.max_batch):
+            yield report
             progress.advance(progress.task_ids[0])
 
 

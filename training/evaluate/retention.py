@@ -49,10 +49,12 @@ def base_prompts(tokenizer: Tokenizer, version: str) -> PromptBuilder:
     return PromptBuilder(tokenizer, find_vocabulary(tokenizer, num_text), version)
 
 
-def evaluate_retention(run: Run, base_dir: Path | None, texts: Path | None) -> dict[str, Figure]:
-    """Compare the tuned model of a run with its base; ratio 1.1 means ten percent lost."""
+def evaluate_retention(
+    run: Run, base_dir: Path | None, texts: Path | None, stage: str | None = None
+) -> dict[str, Figure]:
+    """Compare a tuned model of a run with its base; ratio 1.1 means ten percent lost."""
     exchanges = read(texts or SHIPPED)
-    tuned = load_language_model(run.run_dir)
+    tuned = load_language_model(run.run_dir, stage)
     plain, tokenizer = load_pretrained(run.recipe.base, base_dir)
     prompts = base_prompts(tokenizer, run.recipe.base.prompt_version)
     ours = np.asarray(losses(tuned.model, tuned.prompts, exchanges))

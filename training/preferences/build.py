@@ -6,6 +6,7 @@ made of it. Sampling takes long and resumes; judging by our own judges takes sec
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -17,10 +18,10 @@ from numpy.typing import NDArray
 from engine.pipeline import Engine
 from training.config import PreferencesSection
 from training.errors import PreferenceError
-from training.preferences import plots, table
+from training.preferences import feedback, plots, table
 from training.preferences.candidates_file import CandidatesFile
 from training.preferences.judges import Judge
-from training.preferences.pairs import Preferences, judged
+from training.preferences.pairs import READER, Preferences, judged
 from training.preferences.sampling import Candidates, Sampler
 from training.progress import bar
 from training.stages import Run
@@ -95,11 +96,39 @@ def prefer(run: Run, name: str, judge: Judge) -> Preferences:
     check_split(run, candidates)
     made = judged(candidates, name, judge, run.recipe.preferences)
     output = folder(run, name)
-    statistics = {"made_by": candidates_of(run).made_by(), **statistics_of(made, name)}
-    table.write(made, statistics, output)
     plots.distributions(made, name, output / "rewards.png")
-    plots.lengths(made.pairs, output / "lengths.png")
+    store(made, {"made_by": candidates_of(run).made_by(), **statistics_of(made, name)}, output)
     return made
+
+
+def of_readers(run: Run, engine: Engine, path: Path) -> Preferences:
+    """Turn what readers made of drafts into preferences; write them as a judge's.
+
+    Raises
+    ------
+    PreferenceError
+        The file is no export, or nothing in it can be learned from.
+    """
+    verdicts = feedback.read(path)
+
+    def context(row: int) -> str:
+        return engine.context(run.film(row))
+
+    made = feedback.preferred(verdicts, run.catalog.films, context)
+    if not made.singles:
+        raise PreferenceError(
+            f"none of {len(verdicts)} verdicts can be learned from: {made.dropped}",
+            hint="films of this run must carry their SOP Instance UID as id in manifest.jsonl",
+        )
+    bundles = Counter(one.bundle for one in verdicts)
+    store(made, {"bundles": bundles, **statistics_of(made, READER)}, folder(run, READER))
+    return made
+
+
+def store(made: Preferences, statistics: dict[str, Any], output: Path) -> None:
+    """Write tables, statistics and what lengths look like."""
+    table.write(made, statistics, output)
+    plots.lengths(made.pairs, output / "lengths.png")
 
 
 def check_split(run: Run, candidates: Sequence[Candidates]) -> None:

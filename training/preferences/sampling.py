@@ -8,9 +8,7 @@ follow each other and share its prompt.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
 
 from engine.pipeline import MAX_REPORT_TOKENS, Engine
 from engine.prompts import REPORT_INSTRUCTIONS
@@ -18,6 +16,7 @@ from engine.results import Image
 from engine.sampling import Sampling
 from training.catalog import Film
 from training.config import PreferencesSection
+from training.side_by_side import side_by_side
 from training.stages import Run
 from training.vqa.phrasings import digest
 
@@ -84,17 +83,5 @@ class Sampler:
         )
 
     def each(self, rows: Sequence[int]) -> Iterator[Candidates]:
-        """Yield the samples of films in order, as many films at work as the engine steps at once.
-
-        No more are begun than are at work: a run that is stopped has lost seconds.
-        """
-        side_by_side = self.engine.backend.max_batch
-        waiting = iter(rows)
-        with ThreadPoolExecutor(side_by_side) as pool:
-            begun: list[Future[Candidates]] = [
-                pool.submit(self.candidates, row) for row in islice(waiting, side_by_side)
-            ]
-            while begun:
-                done = begun.pop(0).result()
-                begun += [pool.submit(self.candidates, row) for row in islice(waiting, 1)]
-                yield done
+        """Yield the samples of films in order, as many films at work as the engine steps at once."""
+        yield from side_by_side(self.candidates, rows, self.engine.backend.max_batch)

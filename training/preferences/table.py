@@ -53,9 +53,7 @@ def read(kind: type[Row], path: Path) -> list[Row]:
         There is none, or it has other columns.
     """
     if not path.is_file():
-        raise PreferenceError(
-            f"no preferences at {path}", hint="run `cxr-train preferences build` first"
-        )
+        raise PreferenceError(f"no preferences at {path}", hint="run `cxr-train preferences` first")
     table = pq.read_table(path)
     if table.schema.names != schema_of(kind).names:
         raise PreferenceError(f"{path} is no table of preferences of this version")
