@@ -1,4 +1,4 @@
-"""The verb ``align``: tune a model on preferences."""
+"""The verbs ``align`` and ``evaluate alignment|tax``."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
-from training.align.plots import journeys
+from training.align.experiment import evaluate_alignment, markdown
+from training.align.plots import draw_found, journeys
 from training.align.stage import FOLDER, Alignment
+from training.align.tax import evaluate_tax
+from training.align.tax import markdown as tax_table
 from training.config import MethodName, Recipe, changed
 from training.preferences import build
 from training.stages import Run
@@ -26,6 +29,34 @@ def align(run: Run, options: argparse.Namespace) -> None:
     alignment.learn()
     journeys(run.run_dir / FOLDER, run.run_dir / FOLDER / "journeys.png")
     print(f"{run.run_dir / alignment.stage}: export it with --stage {alignment.stage}")
+
+
+def alignment(run: Run, options: argparse.Namespace) -> None:
+    """Compare aligned bundles with the one that they started from: score, length, labels."""
+    found = evaluate_alignment(run, options.bundle, options.bundles)
+    output = run.run_dir / "evaluate" / "alignment"
+    draw_found(found, output / "alignment.png")
+    print(markdown(found), end="")
+
+
+def tax(run: Run, options: argparse.Namespace) -> None:
+    """Measure what alignment cost: questions, drawings, plain English."""
+    found = evaluate_tax(run, options.bundle, options.bundles, options.drawings, options.limit)
+    print(tax_table(found), end="")
+
+
+def add_measures(measures: Any, common: Common) -> None:
+    """Add the measures on aligned bundles below ``evaluate``."""
+    for name, measure in (("alignment", alignment), ("tax", tax)):
+        added = common(measures.add_parser(name, help=measure.__doc__))
+        added.set_defaults(call=measure)
+        added.add_argument("--bundle", type=Path, help="bundle of the start (default: demo)")
+        added.add_argument(
+            "--bundles", type=Path, nargs="+", required=True, help="aligned ones, as align/NAME"
+        )
+        if measure is tax:
+            added.add_argument("--drawings", type=int, default=160, help="films to draw with each")
+            added.add_argument("--limit", type=int, default=0, help="questions a topic (0: all)")
 
 
 def with_options(recipe: Recipe, options: argparse.Namespace) -> Recipe:

@@ -28,12 +28,8 @@ from training.vqa.phrasings import digest
 
 SECTION, REFERENCE = "report", "cleaned"
 START = "start"
-VERBOSITY, GAIN, CHOOSING, HELD = (
-    "verbosity",
-    "f1 micro, gain",
-    "lc, choosing half",
-    "lc, other half",
-)
+VERBOSITY, GAIN = "verbosity", "f1 micro, gain"
+CHOOSING, HELD = "length-controlled, choosing half", "length-controlled, other half"
 COLUMNS: Mapping[str, str] = {
     finding_errors.NAME: "score",
     finding_errors.LENGTH_CONTROLLED: "length-controlled",

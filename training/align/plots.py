@@ -7,6 +7,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure as Canvas
 
+from training.align.experiment import VERBOSITY, Experiment
+from training.evaluate import finding_errors
 from training.evaluate.plots import DPI, WIDTH_IN, save
 
 Journey = list[dict[str, float]]
@@ -23,17 +25,36 @@ def read_journey(folder: Path) -> Journey:
 
 
 def journeys(folder: Path, path: Path) -> None:
-    """Draw score and length-controlled score against verbosity, one line an alignment."""
+    """Draw score and length-controlled score against verbosity, one line an alignment.
+
+    Nothing is drawn where nobody looked.
+    """
+    found = {one.name: read_journey(one) for one in sorted(folder.iterdir()) if one.is_dir()}
+    found = {name: journey for name, journey in found.items() if journey}
+    if not found:
+        return
     canvas = Canvas(figsize=(1.5 * WIDTH_IN, HEIGHT_IN), dpi=DPI)
     panels = canvas.subplots(1, 2)
-    found = {one.name: read_journey(one) for one in sorted(folder.iterdir()) if one.is_dir()}
     for axes, score in zip(panels, ("judge", "judge_lc"), strict=True):
         for name, journey in found.items():
-            if journey:
-                xs, ys = ([row[key] for row in journey] for key in ("verbosity", score))
-                axes.plot(xs, ys, "o-", markersize=3, linewidth=1, label=name)
+            xs, ys = ([row[key] for row in journey] for key in ("verbosity", score))
+            axes.plot(xs, ys, "o-", markersize=3, linewidth=1, label=name)
         axes.axvline(1.0, color="grey", linewidth=1, linestyle="--")
         axes.set_xlabel("words, relative to the start")
         axes.set_ylabel({"judge": "score", "judge_lc": "length-controlled score"}[score])
     panels[1].legend(fontsize=6, ncols=2)
+    save(canvas, path)
+
+
+def draw_found(found: Experiment, path: Path) -> None:
+    """Draw every bundle's score against how long its reports are."""
+    canvas = Canvas(figsize=(1.5 * WIDTH_IN, HEIGHT_IN), dpi=DPI)
+    names = (finding_errors.NAME, finding_errors.LENGTH_CONTROLLED)
+    for axes, score in zip(canvas.subplots(1, 2), names, strict=True):
+        for name, figures in found.figures.items():
+            place = figures[VERBOSITY].value, figures[score].value
+            axes.plot(*place, "s" if name == found.chosen else "o", markersize=5)
+            axes.annotate(name, place, fontsize=6, xytext=(3, 3), textcoords="offset points")
+        axes.set_xlabel("words, relative to the start")
+        axes.set_ylabel(score)
     save(canvas, path)

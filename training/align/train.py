@@ -7,7 +7,7 @@ is computed once for all of its answers, which no trainer at hand does.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +128,16 @@ class AlignLoop:
         forest = plant(trees).to(self.device)
         with device.autocast(self.device, self.recipe.precision):
             policy = self.placement.call(forest)
-        return compared(forest, policy, start.to(self.device))
+        found = compared(forest, policy, start.to(self.device))
+        return replace(found, others=self.pooled(found.others))
+
+    def pooled(self, others: Answers) -> Answers:
+        """Return answers to other films as one, of all processes: their mean is all that counts."""
+        moved = others.ratio.detach()
+        counts = torch.stack([moved.sum(), torch.tensor(float(len(moved)), device=moved.device)])
+        total, count = self.world.total(counts)
+        mean_moved = (total / count.clamp(min=1))[None]
+        return Answers(mean_moved, torch.zeros_like(mean_moved), torch.ones_like(mean_moved))
 
     def watched(self, step: int) -> dict[str, float]:
         """Return what the policy writes now, where a checkpoint is due."""

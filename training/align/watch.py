@@ -83,9 +83,14 @@ def figures(
     return {
         "judge": float(np.nanmean(OWN[QUALITY](texts, references))),
         "judge_lc": float(np.nanmean(OWN[CONTROLLED](texts, references))),
-        "length_ratio": words / max(theirs, 1),
-        "verbosity": words / max(before, 1),
+        "length_ratio": ratio(words, theirs),
+        "verbosity": ratio(words, before),
     }
+
+
+def ratio(words: int, others: int) -> float:
+    """Return how many times longer a text is than another, which may be empty."""
+    return 1.0 if words == others else words / max(others, 1)
 
 
 @dataclass(frozen=True)

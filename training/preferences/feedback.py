@@ -118,7 +118,8 @@ def last_of_each(verdicts: Iterable[Verdict], dropped: Counter[str]) -> list[Ver
     """Return the last verdict on each draft, the oldest draft first; count the others."""
     last: dict[tuple[str, int], Verdict] = {}
     for one in sorted(verdicts, key=lambda verdict: verdict.at):
-        dropped[REVISED] += (one.study, one.generation) in last
+        if (one.study, one.generation) in last:
+            dropped[REVISED] += 1
         last[one.study, one.generation] = one
     return list(last.values())
 

@@ -83,5 +83,5 @@ class Sampler:
         )
 
     def each(self, rows: Sequence[int]) -> Iterator[Candidates]:
-        """Yield the samples of films in order, as many films at work as the engine steps at once."""
+        """Yield the samples of films in order, as many films at work as the engine takes."""
         yield from side_by_side(self.candidates, rows, self.engine.backend.max_batch)
