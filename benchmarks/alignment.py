@@ -1,7 +1,7 @@
 """Preference tuning: seconds a pair, this project's loop beside TRL's DPO trainer.
 
-Both take the same pairs of token ids, a prompt with a film and two reports, on the model of the demo
-bundle with random weights. The loop computes a prompt once for its two answers; the trainer
+Both take the same pairs of token ids, a prompt with a film and two reports, on the demo bundle's
+model with random weights. The loop computes a prompt once for its two answers; the trainer
 computes it twice, by default with the reference model beside it at every step.
 """
 
@@ -20,6 +20,7 @@ import numpy as np
 import transformers
 from rich.console import Console
 from rich.table import Table
+from tokenizers import Tokenizer, models
 from trl import DPOConfig, DPOTrainer
 
 from benchmarks.training import OURS, Figures
@@ -31,7 +32,7 @@ from training.align.branches import Branch, Role, Tree
 from training.align.train import AlignLoop
 from training.base import BaseModel
 from training.config import changed
-from training.instructions import IGNORED
+from training.instructions import IGNORED, Row
 from training.parallel import World
 
 BATCH = 8
@@ -43,13 +44,18 @@ def pairs(size: Size, count: int) -> list[Tree]:
     found = []
     for _ in range(count):
         chosen, rejected = (random_row(vocabulary, rng) for _ in range(2))
-        learned = [
-            [label for label in row.labels if label != IGNORED] for row in (chosen, rejected)
+        prompt = chosen.input_ids[: len(chosen) - len(response(chosen))]
+        branches = [
+            Branch(response(chosen), Role.CHOSEN),
+            Branch(response(rejected), Role.REJECTED),
         ]
-        prompt = chosen.input_ids[: len(chosen) - len(learned[0])]
-        branches = [Branch(learned[0], Role.CHOSEN), Branch(learned[1], Role.REJECTED)]
         found.append(Tree(prompt, branches))
     return found
+
+
+def response(row: Row) -> list[int]:
+    """Return the ids of a row's answer."""
+    return [label for label in row.labels if label != IGNORED]
 
 
 def ours(size: Size, trees: list[Tree], count: int) -> float:
@@ -57,7 +63,7 @@ def ours(size: Size, trees: list[Tree], count: int) -> float:
     settings = {"batch_size": BATCH, "watch": 0, "epochs": 1.0}
     recipe = changed(size.load_recipe(), align=settings)
     vocabulary = Vocabulary(size.num_text, 0, 1, 2)
-    base: Any = BaseModel(size.model(device.best()), None, vocabulary)  # type: ignore[arg-type]
+    base = BaseModel(size.model(device.best()), Tokenizer(models.BPE()), vocabulary)
     with tempfile.TemporaryDirectory() as folder:
         fit = AlignLoop(recipe, base, trees, World(), Path(folder), None)
         return timed(fit.step, 0, count)
