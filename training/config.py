@@ -200,6 +200,7 @@ class Recipe(Section):
     sft: SftSection = SftSection()
     sft2: SftSection | None = None
     sft3: SftSection | None = None
+    sft4: SftSection | None = None
     vqa: VqaSection = VqaSection()
 
     @model_validator(mode="after")
