@@ -12,10 +12,10 @@ from training.sections import sentences
 _PATTERNS = (
     words(r"trachea\w*", r"airways?", r"bronch(?:us|i|ial)", r"carina", r"hil(?:a|ar|um)",
           r"endotracheal", r"tracheostomy"),
-    words(r"lungs?", r"pulmonary", r"airspaces?", r"air space", r"pleura\w*", r"effusions?",
-          r"pneumothora\w+", r"consolidat\w+", r"infiltrat\w+", r"opaci\w+", r"atelecta\w+",
-          r"nodul\w+", r"mass(?:es)?", r"pneumonia", r"lobes?", r"interstiti\w+", r"granulom\w+",
-          r"emphysem\w+", r"costophrenic", r"apices", r"apical", r"hyper ?(?:inflat|expan)\w+"),
+    words(r"lungs?", r"pulmonary(?! vasc)", r"airspaces?", r"air space", r"pleura\w*",
+          r"effusions?", r"pneumothora\w+", r"consolidat\w+", r"infiltrat\w+", r"opaci\w+",
+          r"atelecta\w+", r"nodul\w+", r"mass(?:es)?", r"pneumonia", r"lobes?",
+          r"interstiti\w+", r"granulom\w+", r"emphysem\w+", r"costophrenic", r"apices", r"apical", r"hyper ?(?:inflat|expan)\w+"),
     words(r"heart", r"cardi\w+", r"mediastin\w+", r"aort\w+", r"vascul\w+", r"pericardi\w+"),
     words(r"diaphragm\w*", r"hemidiaphragm\w*", r"subdiaphragmatic", r"free air", r"hernia\w*",
           r"eventration", r"abdom\w+", r"stomach", r"gastric"),
@@ -24,6 +24,13 @@ _PATTERNS = (
           r"thoracic spine", r"catheters?", r"tubes?", r"lines?", r"pacemaker\w*", r"sternotomy",
           r"clips?", r"shoulders?", r"osteophyt\w*", r"devices?"),
 )  # fmt: skip
+NAMES = frozenset(
+    {"a", "and", "are", "aorta", "aortic", "bony", "cardiac", "cardiomediastinal", "chest",
+     "contour", "contours", "heart", "is", "lung", "lungs", "mediastinal", "mediastinum", "of",
+     "osseous", "pulmonary", "silhouette", "size", "structures", "the", "thoracic", "vascularity",
+     "vasculature", "volumes"}
+)  # fmt: skip
+"""Words that name a structure and say nothing of it."""
 PATTERNS = dict(zip(SECTIONS, _PATTERNS, strict=True))
 
 
@@ -41,9 +48,14 @@ def by_section(findings: str) -> Mapping[str, str]:
     """
     found: dict[str, list[str]] = {}
     owned: set[str] = set()
-    for sentence in sentences(findings):
+    for sentence in filter(says_something, sentences(findings)):
         named = sections_in(sentence)
         owned |= set(named) if len(named) == 1 else set()
         for name in named:
             found.setdefault(name, []).append(sentence)
     return {name: " ".join(found[name]) for name in SECTIONS if name in owned}
+
+
+def says_something(sentence: str) -> bool:
+    """Tell whether a sentence is more than a name: cleaning leaves some that say no more."""
+    return not set(flatten(sentence).strip(" .").split()) <= NAMES

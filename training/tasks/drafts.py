@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -30,6 +31,7 @@ class Draft:
     finding: str = ""
 
 
+LONE_STOP = re.compile(r"(?<=[.\s])\s*\.(?=\s|$)")
 Builder = Callable[[Study, Shelf], Iterator[Draft]]
 
 
@@ -42,6 +44,11 @@ def statement(text: str) -> str:
     """Return a text with a capital letter and a full stop."""
     stripped = text.strip().rstrip(".")
     return f"{stripped[:1].upper()}{stripped[1:]}."
+
+
+def tidy(text: str) -> str:
+    """Return a text without the full stops that cleaning leaves on their own."""
+    return LONE_STOP.sub("", text).strip()
 
 
 def example(task_name: str, study: Study, draft: Draft) -> Example:

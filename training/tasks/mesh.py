@@ -23,11 +23,24 @@ DISEASES = (
 )  # fmt: skip
 """The twenty MeSH heads that a disease question may ask for (the commonest diseases of IU)."""
 RELATED = (
-    {"Opacity", "Airspace Disease", "Infiltrate", "Pneumonia", "Pulmonary Atelectasis"},
-    {"Calcinosis", "Calcified Granuloma", "Granulomatous Disease", "Nodule", "Atherosclerosis"},
-    {"Opacity", "Nodule", "Cicatrix", "Calcified Granuloma"},
-)
-"""Heads that coders use for the same shadow: none is a wrong option beside another."""
+    {"Opacity", "Airspace Disease", "Infiltrate", "Pneumonia", "Pulmonary Atelectasis",
+     "Consolidation", "Density", "Markings"},
+    {"Calcinosis", "Calcified Granuloma", "Granulomatous Disease", "Nodule", "Atherosclerosis",
+     "Granuloma", "Mass"},
+    {"Opacity", "Nodule", "Cicatrix", "Calcified Granuloma", "Density", "Mass",
+     "Pulmonary Fibrosis", "Granuloma"},
+    {"Osteophyte", "Spine", "Thoracic Vertebrae", "Spondylosis", "Bone Diseases, Metabolic"},
+    {"Scoliosis", "Kyphosis", "Spine", "Thoracic Vertebrae"},
+    {"Emphysema", "Pulmonary Emphysema", "Pulmonary Disease, Chronic Obstructive", "Lung",
+     "Lung, Hyperlucent", "Diaphragm"},
+    {"Pulmonary Congestion", "Pulmonary Edema", "Markings"},
+    {"Atherosclerosis", "Aorta", "Aorta, Thoracic"},
+    {"Fractures, Bone", "Deformity", "Thoracic Vertebrae"},
+    {"Pleural Effusion", "Costophrenic Angle", "Thickening", "Cicatrix"},
+    {"Cardiomegaly", "Cardiac Shadow"},
+    {"Hernia, Hiatal", "Diaphragmatic Eventration", "Diaphragm"},
+)  # fmt: skip
+"""Heads that coders use for the same thing: none is a wrong option beside another."""
 SWAPS: dict[str, dict[str, str]] = {
     "side": {"left": "right", "right": "left"},
     "region": {"upper lobe": "lower lobe", "lower lobe": "upper lobe", "apex": "base",
@@ -64,9 +77,10 @@ def diseases(study: Study) -> list[str]:
     return [head for head in DISEASES if head in heads]
 
 
-def distractors(study: Study, present: Sequence[str], count: int) -> list[str]:
-    """Return heads that a study does not have and that name none of its shadows."""
-    close = set(present).union(*(group for group in RELATED if group & set(present)))
+def distractors(study: Study, count: int) -> list[str]:
+    """Return heads that a study does not have and that name nothing that it has."""
+    present = {code[0] for code in study.codes}
+    close = present.union(*(group for group in RELATED if group & present))
     free = [head for head in DISEASES if head not in close]
     return list(shuffled(free, study.film.study_id, "distractor"))[:count]
 
@@ -75,7 +89,7 @@ def single_disease(study: Study, shelf: Shelf) -> Iterator[Draft]:
     """Yield the question on the one disease that is coded."""
     present = diseases(study)
     if study.is_frontal and len(present) == 1:
-        right, wrong = spoken(present[0]), map(spoken, distractors(study, present, 3))
+        right, wrong = spoken(present[0]), map(spoken, distractors(study, 3))
         yield choice(study, right, list(wrong), present[0])
 
 
@@ -85,7 +99,7 @@ def disease_set(study: Study, shelf: Shelf) -> Iterator[Draft]:
     if not study.is_frontal or not 2 <= len(present) <= 4:
         return
     kept = [spoken(head) for head in present[:-1]]
-    others = [spoken(head) for head in distractors(study, present, 3)]
+    others = [spoken(head) for head in distractors(study, 3)]
     right = "; ".join([*kept, spoken(present[-1])])
     yield choice(study, right, ["; ".join([*kept, other]) for other in others], present[-1])
 

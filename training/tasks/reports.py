@@ -9,7 +9,7 @@ from engine.labeler import label
 from engine.tasks.registry import Input
 from engine.tasks.words import NOTHING, spoken
 from training.tasks.anatomy import by_section
-from training.tasks.drafts import REPORT, Draft
+from training.tasks.drafts import REPORT, Draft, tidy
 from training.tasks.studies import Shelf, Study
 from training.vqa.phrasings import digest
 
@@ -26,7 +26,7 @@ def is_short(text: str) -> bool:
 def findings(study: Study, shelf: Shelf) -> Iterator[Draft]:
     """Yield the findings of a frontal film."""
     if study.is_frontal and is_short(study.film.findings):
-        yield Draft((study.film,), study.film.findings, None, REPORT)
+        yield Draft((study.film,), tidy(study.film.findings), None, REPORT)
 
 
 def findings_with_indication(study: Study, shelf: Shelf) -> Iterator[Draft]:
@@ -34,7 +34,7 @@ def findings_with_indication(study: Study, shelf: Shelf) -> Iterator[Draft]:
     indication = study.film.indication
     if study.is_frontal and is_short(study.film.findings) and 0 < len(indication) <= MAX_INDICATION:
         given = {Input.INDICATION: indication}
-        yield Draft((study.film,), study.film.findings, None, REPORT, given)
+        yield Draft((study.film,), tidy(study.film.findings), None, REPORT, given)
 
 
 def findings_by_section(study: Study, shelf: Shelf) -> Iterator[Draft]:
@@ -48,14 +48,14 @@ def findings_by_section(study: Study, shelf: Shelf) -> Iterator[Draft]:
 def impression(study: Study, shelf: Shelf) -> Iterator[Draft]:
     """Yield the impression of a frontal film."""
     if study.is_frontal and is_short(study.film.impression):
-        yield Draft((study.film,), study.film.impression, None, REPORT)
+        yield Draft((study.film,), tidy(study.film.impression), None, REPORT)
 
 
 def impression_from_findings(study: Study, shelf: Shelf) -> Iterator[Draft]:
     """Yield the impression that follows from findings, without a film."""
     film = study.film
     if is_short(film.findings) and is_short(film.impression):
-        yield Draft((), film.impression, None, REPORT, {Input.TEXT: film.findings})
+        yield Draft((), tidy(film.impression), None, REPORT, {Input.TEXT: tidy(film.findings)})
 
 
 def findings_in_text(study: Study, shelf: Shelf) -> Iterator[Draft]:
@@ -70,5 +70,5 @@ def findings_in_text(study: Study, shelf: Shelf) -> Iterator[Draft]:
     told = any(states[name] is not None for name in FINDINGS)
     if told and -1.0 not in states.values():
         finding = "" if found else NOTHING
-        given = {Input.TEXT: text}
+        given = {Input.TEXT: tidy(text)}
         yield Draft((), spoken(found), found, REPORT, given, finding=finding)

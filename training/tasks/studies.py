@@ -111,10 +111,6 @@ class Study:
             return list(rules.from_report(self.film, Counter()))
         return list(rules.from_labels(self.film))
 
-    def contradicts(self, other: Study) -> bool:
-        """Tell whether what is known of the two cannot hold of one film."""
-        return bool(self.present & other.absent or self.absent & other.present)
-
 
 def studies_of(films: Iterable[Film]) -> list[Study]:
     """Return the studies of a catalog, in a fixed order."""
@@ -137,7 +133,3 @@ class Shelf:
             other = self.studies[(start + step) % count]
             if other.film.patient_id != study.film.patient_id:
                 yield other
-
-    def contrasts(self, study: Study, salt: str) -> Iterator[Study]:
-        """Yield studies of which the same cannot be true."""
-        return (other for other in self.others(study, salt) if study.contradicts(other))
