@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -21,10 +21,12 @@ from engine import completion
 from engine.banner import burn
 from engine.errors import CxrError, PromptError
 from engine.generation import Advance
+from engine.model import Load, Model
 from engine.pipe import ends_with_its_reader
-from engine.pixels import Transform, render_file, to_uint8
+from engine.pixels import render_file, to_uint8
 from engine.png import SYNTHETIC_NOTE, save_png
-from engine.results import Answer, DraftReport, Drawing, Image, Inspection
+from engine.results import Image, Inspection
+from engine.tasks import cli as tasks
 from engine.vocabulary import CODES_PER_IMAGE
 
 DRAFT_STATUS = "AI DRAFT - NOT VERIFIED"
@@ -32,29 +34,6 @@ FAULT, REFUSED = 1, 3
 """Exit codes: an error, and a film that the guard will not have read."""
 
 _SAFETY = "Research software, not a medical device: every draft needs a radiologist."
-
-
-class Model(Protocol):
-    """What the command line asks of a model; `engine.pipeline.Engine` is one."""
-
-    @property
-    def transform(self) -> Transform:
-        """How a film becomes an image."""
-
-    def inspect(self, image: Image) -> Inspection:
-        """Judge whether a film may be drafted from."""
-
-    def report(self, image: Image, *, advance: Advance = ...) -> DraftReport:
-        """Draft a report."""
-
-    def ask(self, image: Image, question: str, *, advance: Advance = ...) -> Answer:
-        """Answer a question."""
-
-    def draw(self, text: str, *, seed: int, advance: Advance = ...) -> Drawing:
-        """Draw a synthetic film."""
-
-
-Load = Callable[[Path | None], Model]
 
 
 class FilmRefused(CxrError):
@@ -76,7 +55,7 @@ def main(arguments: Sequence[str] | None = None, load: Load | None = None) -> in
     load
         Opens a bundle; None takes the real engine.
     """
-    options = _parser().parse_args(arguments)
+    options = _parsed(arguments)
     warnings.simplefilter("ignore")
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     try:
@@ -90,6 +69,17 @@ def main(arguments: Sequence[str] | None = None, load: Load | None = None) -> in
         print(f"error: {error.lines()}", file=sys.stderr)
         return FAULT
     return 0
+
+
+def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Return the options; a question may stand behind them, which argparse 3.11 does not know."""
+    parser = _parser()
+    options, left = parser.parse_known_args(arguments)
+    if options.verb == "ask" and options.question is None and len(left) == 1:
+        options.question = left.pop() if not left[0].startswith("-") else None
+    if left:
+        parser.error(f"unrecognized arguments: {' '.join(left)}")
+    return options
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -107,8 +97,11 @@ def _parser() -> argparse.ArgumentParser:
     film.add_argument("--force", action="store_true", help="read a film that the guard refuses")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     verbs.add_parser("report", parents=[common, film], help="draft a report")
-    ask = verbs.add_parser("ask", parents=[common, film], help="ask about a film")
-    ask.add_argument("question", metavar="QUESTION")
+    ask = verbs.add_parser("ask", parents=[common], help="ask about a film, or put a task")
+    ask.add_argument("film", type=Path, nargs="?", metavar="FILE", help="a film, as for report")
+    ask.add_argument("question", nargs="?", metavar="QUESTION")
+    ask.add_argument("--force", action="store_true", help="read a film that the guard refuses")
+    tasks.add_arguments(ask)
     draw = verbs.add_parser("draw", parents=[common], help="draw a synthetic film")
     draw.add_argument("text", metavar="TEXT", help="what the film is to show")
     draw.add_argument(
@@ -142,8 +135,16 @@ def _report(options: argparse.Namespace, load: Load) -> None:
 
 
 def _ask(options: argparse.Namespace, load: Load) -> None:
-    """Answer a question."""
-    question = _not_empty(options.question, "the question")
+    """Answer a question, or do a task."""
+    if options.list_tasks:
+        _list_tasks(options)
+        return
+    if tasks.is_task(options):
+        _put_task(options, load)
+        return
+    question = _not_empty(options.question or "", "the question")
+    if options.film is None:
+        raise PromptError("no film is named", hint="name its file before the question")
     model, image, inspection = _read_film(options, load)
     with _progress("answering") as advance:
         answer = model.ask(image, question, advance=advance)
@@ -152,6 +153,32 @@ def _ask(options: argparse.Namespace, load: Load) -> None:
         return
     print(answer.text)
     print(f"{DRAFT_STATUS}. {_SAFETY}", file=sys.stderr)
+
+
+def _put_task(options: argparse.Namespace, load: Load) -> None:
+    """Do a task on a film, or on a text alone."""
+    record: dict[str, Any] = {"status": DRAFT_STATUS}
+    image = None
+    if options.film is None:
+        model = _opened(options, load)
+    else:
+        model, image, inspection = _read_film(options, load)
+        record["inspection"] = asdict(inspection)
+    with _progress("answering") as advance:
+        answer = tasks.put(options, model, image, advance)
+    if options.json:
+        _print_json({**record, **answer.as_json()})
+        return
+    print(tasks.shown(answer))
+    print(f"{DRAFT_STATUS}. {_SAFETY}", file=sys.stderr)
+
+
+def _list_tasks(options: argparse.Namespace) -> None:
+    """Print the tasks."""
+    if options.json:
+        print(json.dumps(tasks.task_records()))
+        return
+    print(*tasks.task_lines(), sep="\n")
 
 
 def _draw(options: argparse.Namespace, load: Load) -> None:

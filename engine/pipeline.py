@@ -210,10 +210,26 @@ class Engine:
         advance: Advance = ignore,
     ) -> Answer:
         """Answer a question on a film, greedily."""
+        return self.follow(question.strip(), image, urgency=urgency, advance=advance)
+
+    def follow(
+        self,
+        instruction: str,
+        image: Image | None = None,
+        *,
+        text: str = "",
+        max_new_tokens: int = MAX_ANSWER_TOKENS,
+        urgency: Urgency = Urgency.ROUTINE,
+        advance: Advance = ignore,
+    ) -> Answer:
+        """Do what an instruction says about a film, or about a text alone, greedily."""
         started = time.perf_counter()
-        prompt = self.prompt_on(image, question.strip())
-        ids = self.write(prompt, MAX_ANSWER_TOKENS, urgency, advance)
-        return Answer(question, self.prompts.text(ids), self.provenance(started, None, len(ids)))
+        if image is None:
+            prompt = self.prompts.about_text(instruction, text)
+        else:
+            prompt = self.prompt_on(image, instruction)
+        ids = self.write(prompt, max_new_tokens, urgency, advance)
+        return Answer(instruction, self.prompts.text(ids), self.provenance(started, None, len(ids)))
 
     def draw(
         self,

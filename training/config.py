@@ -262,6 +262,7 @@ class Recipe(Section):
     sft: SftSection = SftSection()
     sft2: SftSection | None = None
     sft3: SftSection | None = None
+    sft4: SftSection | None = None
     vqa: VqaSection = VqaSection()
     preferences: PreferencesSection = PreferencesSection()
     align: AlignSection = AlignSection()

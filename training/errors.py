@@ -7,6 +7,7 @@
         ├── RecipeError
         ├── CatalogError
         ├── VqaError
+        ├── TaskTableError
         ├── AdoptionError
         ├── PreferenceError
         └── JobError
@@ -43,3 +44,7 @@ class PreferenceError(TrainingError):
 
 class JobError(TrainingError):
     """A bulk job cannot be started or finished."""
+
+
+class TaskTableError(TrainingError):
+    """The instruction rows cannot be made or read."""

@@ -2,13 +2,15 @@
 
 A row is a prompt and a response; only the response is learned (arXiv 2305.11490, section 3.3), its
 end mark included. Four published tasks: report from film, film from report, question on a film,
-text alone; and a fifth that teaches what a line of likely findings means, report from such a line.
+text alone; a fifth that teaches what a line of likely findings means, report from such a line; and
+the rows of the table of instructions (`training.tasks`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +21,12 @@ from engine.prompts import DRAW_INSTRUCTIONS, REPORT_INSTRUCTIONS, PromptBuilder
 from training.catalog import Film, present_in
 from training.config import SftSection
 from training.sections import Report
+from training.tasks.table import Example
 from training.texts import Exchange
 
 IGNORED = -100
+TASKS = "tasks"
+"""What a mixture calls the rows of the table of instructions."""
 MISSED_HINT, FALSE_HINT = 0.05, 0.005
 """How often a hint errs in training, so that the model keeps looking at the film."""
 
@@ -69,7 +74,8 @@ def spoken_list(names: Sequence[str]) -> str:
 class RowBuilder:
     """Builds rows of every task for films whose codes are known.
 
-    ``questions`` holds, by film, the rows of the VQA table; ``texts`` what is asked without a film.
+    ``questions`` holds, by film, the rows of the VQA table; ``texts`` what is asked without a film;
+    ``examples`` the training rows of the table of instructions.
     """
 
     prompts: PromptBuilder
@@ -78,6 +84,7 @@ class RowBuilder:
     settings: SftSection = field(default_factory=SftSection)
     questions: Mapping[int, Sequence[tuple[str, str]]] = field(default_factory=dict)
     texts: Sequence[Exchange] = ()
+    examples: Sequence[Example] = ()
 
     def report(self, film: int, rng: np.random.Generator) -> Row:
         """Film -> its report."""
@@ -118,6 +125,20 @@ class RowBuilder:
         prompt = self.prompts.about_text(chosen.instruction, chosen.context)
         return make_row(prompt, self.spoken(chosen.response))
 
+    def task(self, row: int, rng: np.random.Generator) -> Row:
+        """Return a row of the table of instructions, on a film or on a text alone."""
+        asked = self.examples[row]
+        if asked.image_ids:
+            prompt = self.about(self.places[asked.image_ids[0]], asked.instruction, rng)
+        else:
+            prompt = self.prompts.about_text(asked.instruction, asked.text)
+        return make_row(prompt, self.spoken(asked.response))
+
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """The films' rows in the catalog, by image id."""
+        return {film.image_id: row for row, film in enumerate(self.films)}
+
     def about(self, film: int, instruction: str, rng: np.random.Generator) -> list[int]:
         """Return the prompt of an instruction on a film, with or without likely findings."""
         hinted = rng.random() < self.settings.hints
@@ -150,4 +171,5 @@ class RowBuilder:
             "draw": self.draw,
             "vqa": self.question,
             "text": self.text,
+            TASKS: self.task,
         }
