@@ -85,9 +85,7 @@ def store(found: Found, films: Mapping[str, Film], output: Path) -> str:
     """Write figures, tables and plot to a folder; return the table."""
     values, fair = figures(found.scored), fairness(found.scored, films)
     lines = [*score_table(values, found.scored), ""]
-    lines += [
-        f"* not asked, they compare two films: {n} {name}" for name, n in found.skipped.items()
-    ]
+    lines += [f"* not asked, two films: {count} {name}" for name, count in found.skipped.items()]
     labels = label_figures(found.scored)
     lines += [f"* {kind}: label micro-F1 {cell(figure)}" for kind, figure in labels.items()]
     if fair:
