@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Unpack
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -25,6 +25,7 @@ from engine.pipe import ends_with_its_reader
 from engine.pixels import Transform, render_file, to_uint8
 from engine.png import SYNTHETIC_NOTE, save_png
 from engine.results import Answer, DraftReport, Drawing, Image, Inspection
+from engine.study_input import HEADINGS, Beside, Part
 from engine.vocabulary import CODES_PER_IMAGE
 
 DRAFT_STATUS = "AI DRAFT - NOT VERIFIED"
@@ -44,10 +45,18 @@ class Model(Protocol):
     def inspect(self, image: Image) -> Inspection:
         """Judge whether a film may be drafted from."""
 
-    def report(self, image: Image, *, advance: Advance = ...) -> DraftReport:
+    @property
+    def inputs(self) -> Sequence[str]:
+        """The parts of a study that the model was trained with."""
+
+    def report(
+        self, image: Image, *, advance: Advance = ..., **beside: Unpack[Beside]
+    ) -> DraftReport:
         """Draft a report."""
 
-    def ask(self, image: Image, question: str, *, advance: Advance = ...) -> Answer:
+    def ask(
+        self, image: Image, question: str, *, advance: Advance = ..., **beside: Unpack[Beside]
+    ) -> Answer:
         """Answer a question."""
 
     def draw(self, text: str, *, seed: int, advance: Advance = ...) -> Drawing:
@@ -105,6 +114,11 @@ def _parser() -> argparse.ArgumentParser:
     film = argparse.ArgumentParser(add_help=False)
     film.add_argument("film", type=Path, metavar="FILE", help="a film: DICOM, PNG or JPEG")
     film.add_argument("--force", action="store_true", help="read a film that the guard refuses")
+    film.add_argument("--lateral", type=Path, metavar="FILE", help="the lateral film of the study")
+    film.add_argument("--indication", default="", metavar="TEXT", help="why the film was taken")
+    film.add_argument(
+        "--previous-report", default="", metavar="TEXT", help="the report of the study before"
+    )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     verbs.add_parser("report", parents=[common, film], help="draft a report")
     ask = verbs.add_parser("ask", parents=[common, film], help="ask about a film")
@@ -131,7 +145,7 @@ def _report(options: argparse.Namespace, load: Load) -> None:
     """Draft a report."""
     model, image, inspection = _read_film(options, load)
     with _progress("drafting") as advance:
-        draft = model.report(image, advance=advance)
+        draft = model.report(image, advance=advance, **_beside(options, model))
     if options.json:
         _print_json({"status": DRAFT_STATUS, "inspection": asdict(inspection), **asdict(draft)})
         return
@@ -146,7 +160,7 @@ def _ask(options: argparse.Namespace, load: Load) -> None:
     question = _not_empty(options.question, "the question")
     model, image, inspection = _read_film(options, load)
     with _progress("answering") as advance:
-        answer = model.ask(image, question, advance=advance)
+        answer = model.ask(image, question, advance=advance, **_beside(options, model))
     if options.json:
         _print_json({"status": DRAFT_STATUS, "inspection": asdict(inspection), **asdict(answer)})
         return
@@ -210,6 +224,20 @@ def _read_film(options: argparse.Namespace, load: Load) -> tuple[Model, Image, I
     for reason in inspection.reasons:
         print(f"warning: {reason}", file=sys.stderr)
     return model, image, inspection
+
+
+def _beside(options: argparse.Namespace, model: Model) -> Beside:
+    """Return what is given beside the film; what the bundle does not read is said."""
+    for part in (Part.LATERAL, Part.INDICATION, Part.PREVIOUS_REPORT):
+        if getattr(options, part) and part not in model.inputs:
+            name = HEADINGS[part].lower()
+            print(f"warning: this bundle was trained without: {name}; left out", file=sys.stderr)
+    given = Beside(indication=options.indication, previous_report=options.previous_report)
+    if options.lateral:
+        given["lateral"] = image = render_file(options.lateral, model.transform)
+        if (view := model.inspect(image).view) != "lateral":
+            print(f"warning: the lateral film looks {view}", file=sys.stderr)
+    return given
 
 
 def _opened(options: argparse.Namespace, load: Load) -> Model:

@@ -7,10 +7,10 @@ networks do takes its turn between two steps.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import numpy as np
 
@@ -24,11 +24,12 @@ from engine.findings import FINDINGS
 from engine.generation import Advance, draw_codes, ignore, write_text
 from engine.phrases import NO_PHRASES, ROLE, PhraseBook
 from engine.pixels import Transform
-from engine.prompts import DRAW_INSTRUCTIONS, REPORT_INSTRUCTIONS, PromptBuilder
+from engine.prompts import DRAW_INSTRUCTIONS, REPORT_INSTRUCTIONS, Prompt, PromptBuilder
 from engine.results import Answer, DraftReport, Drawing, Evidence, Image, Inspection, Provenance
 from engine.sampling import Sampling
 from engine.scheduler import Scheduler, Urgency
 from engine.slots import SlotPool
+from engine.study_input import FRONTAL_ONLY, Beside, Part, StudyInput
 from engine.vqgan import film_from_codes
 
 MAX_REPORT_TOKENS = 160
@@ -98,6 +99,11 @@ class Engine:
         """The image transform that training used."""
         return self.bundle.transform
 
+    @property
+    def inputs(self) -> tuple[Part, ...]:
+        """The parts of a study that the model was trained with; others do not reach its prompt."""
+        return self.bundle.inputs
+
     def inspect(self, image: Image) -> Inspection:
         """Judge whether a film may be drafted from."""
         if not np.isfinite(image).all():
@@ -115,7 +121,7 @@ class Engine:
         blank = np.zeros((1, self.transform.size, self.transform.size), np.float32)
         self.inspect(blank)
         prompt = self.prompt_on(blank, REPORT_INSTRUCTIONS[0])
-        self.write(prompt, WARM_UP_TOKENS, Urgency.ROUTINE)
+        self.write(prompt.ids, WARM_UP_TOKENS, Urgency.ROUTINE)
 
     @property
     def hint_thresholds(self) -> dict[str, float]:
@@ -166,17 +172,23 @@ class Engine:
         hinted: bool = True,
         urgency: Urgency = Urgency.ROUTINE,
         advance: Advance = ignore,
+        **beside: Unpack[Beside],
     ) -> DraftReport:
-        """Draft a report from a frontal film, greedily.
+        """Draft a report from a frontal film and what is known beside it, greedily.
 
-        ``hinted`` may be turned off to see what the image codes alone make the model write.
+        Of ``beside`` the prompt holds the parts in `inputs`, as far as they find room; the
+        provenance says which. ``hinted`` may be turned off to see what the model writes without
+        the line of likely findings.
         """
         started = time.perf_counter()
-        prompt = self.prompt_on(image, REPORT_INSTRUCTIONS[0], hinted=hinted)
-        ids = self.write(prompt, MAX_REPORT_TOKENS, urgency, advance)
+        prompt = self.prompt_on(
+            image, REPORT_INSTRUCTIONS[0], hinted=hinted, leave=MAX_REPORT_TOKENS, **beside
+        )
+        ids = self.write(prompt.ids, MAX_REPORT_TOKENS, urgency, advance)
         text = self.prompts.text(ids)
         findings, impression = report.parse(text)
-        return DraftReport(findings, impression, text, self.provenance(started, None, len(ids)))
+        provenance = self.provenance(started, None, len(ids), prompt.inputs)
+        return DraftReport(findings, impression, text, provenance)
 
     def ask(
         self,
@@ -185,12 +197,14 @@ class Engine:
         *,
         urgency: Urgency = Urgency.ROUTINE,
         advance: Advance = ignore,
+        **beside: Unpack[Beside],
     ) -> Answer:
-        """Answer a question on a film, greedily."""
+        """Answer a question on a film and what is known beside it, greedily."""
         started = time.perf_counter()
-        prompt = self.prompt_on(image, question.strip())
-        ids = self.write(prompt, MAX_ANSWER_TOKENS, urgency, advance)
-        return Answer(question, self.prompts.text(ids), self.provenance(started, None, len(ids)))
+        prompt = self.prompt_on(image, question.strip(), leave=MAX_ANSWER_TOKENS, **beside)
+        ids = self.write(prompt.ids, MAX_ANSWER_TOKENS, urgency, advance)
+        provenance = self.provenance(started, None, len(ids), prompt.inputs)
+        return Answer(question, self.prompts.text(ids), provenance)
 
     def draw(
         self,
@@ -218,13 +232,31 @@ class Engine:
             codes = self.scheduler.run(turns, urgency)
         with self.scheduler.between_steps():
             image = film_from_codes(self.backend, codes)
-        return Drawing(text, image, tuple(codes), self.provenance(started, seed, len(codes)))
+        return Drawing(text, image, tuple(codes), self.provenance(started, seed, len(codes), ()))
 
-    def prompt_on(self, image: Image, instruction: str, *, hinted: bool = True) -> list[int]:
-        """Return the prompt of an instruction on a film."""
-        context = self.context(image) if hinted else ""
-        codes = self.films.codes(image).tolist()
-        return self.prompts.about_image(instruction, codes, context)
+    def prompt_on(
+        self,
+        image: Image,
+        instruction: str,
+        *,
+        hinted: bool = True,
+        leave: int = 0,
+        **beside: Unpack[Beside],
+    ) -> Prompt:
+        """Return the prompt of an instruction on a film and what is known beside it.
+
+        It leaves room for so many tokens of an answer.
+        """
+        lateral = beside.get("lateral") if Part.LATERAL in self.inputs else None
+        study = StudyInput(
+            self.films.codes(image).tolist(),
+            None if lateral is None else self.films.codes(lateral).tolist(),
+            beside.get("indication", ""),
+            beside.get("previous_report", ""),
+            self.context(image) if hinted else "",
+        )
+        room = self.backend.max_length - leave
+        return self.prompts.fitting(instruction, study.only(self.inputs), room)
 
     def write(
         self, prompt: list[int], max_new_tokens: int, urgency: Urgency, advance: Advance = ignore
@@ -241,7 +273,13 @@ class Engine:
             )
             return self.scheduler.run(turns, urgency)
 
-    def provenance(self, started: float, seed: int | None, num_tokens: int) -> Provenance:
+    def provenance(
+        self,
+        started: float,
+        seed: int | None,
+        num_tokens: int,
+        inputs: Sequence[str] = FRONTAL_ONLY,
+    ) -> Provenance:
         """Return the record of an answer of so many tokens that began at ``started``."""
         return Provenance(
             bundle_name=self.name,
@@ -252,6 +290,7 @@ class Engine:
             seed=seed,
             milliseconds=round(1000 * (time.perf_counter() - started), 3),
             num_tokens=num_tokens,
+            inputs=tuple(map(str, inputs)),
         )
 
 

@@ -19,12 +19,12 @@ from tests.films import phantom
 class Model(FakeEngine):
     """The fake model as the command line sees it."""
 
-    def report(self, image, *, advance):
+    def report(self, image, *, advance, **beside):
         advance(1)
-        return super().report(image)
+        return super().report(image, **beside)
 
-    def ask(self, image, question, *, advance):
-        return Answer(question, "No.", self._provenance(None))
+    def ask(self, image, question, *, advance, **beside):
+        return Answer(question, "No.", self._provenance(None, **beside))
 
     def draw(self, text, *, seed, advance):
         advance(256)
