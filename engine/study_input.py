@@ -38,6 +38,11 @@ FRONTAL_ONLY: Final = (Part.FRONTAL,)
 FIRST_TO_GO: Final = (Part.PREVIOUS_REPORT, Part.LATERAL, Part.INDICATION)
 """Which part is left out first where a prompt has not room for all; the frontal film never is."""
 
+_AGE = re.compile(
+    r"(?:^|(?<=[.!?] ))(?:an?\s+)?(?:\d{1,3}|_{2,}|X{3,})[\s-]*"
+    r"(?:(?:years?|yrs?|y)[\s/.-]*(?:old|o)\b[\s.,;-]*|(?=(?:m|f|man|woman|male|female)\b))",
+    re.IGNORECASE,
+)
 _MARK = re.compile(r"#{2,}|<\||\|>")
 
 
@@ -63,9 +68,9 @@ class StudyInput:
     context: str = ""
 
     def __post_init__(self) -> None:
-        """Bring the texts to one line each."""
-        for part in (Part.INDICATION, Part.PREVIOUS_REPORT):
-            object.__setattr__(self, part, one_line(getattr(self, part)))
+        """Bring the texts to one line each, an indication without the age."""
+        object.__setattr__(self, Part.INDICATION, without_age(self.indication))
+        object.__setattr__(self, Part.PREVIOUS_REPORT, one_line(self.previous_report))
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -100,6 +105,14 @@ def one_line(text: str) -> str:
     """Return a text on one printable line, without what marks the blocks of a prompt."""
     printable = "".join(char if char.isprintable() else " " for char in text)
     return " ".join(_MARK.sub(" ", printable).split())
+
+
+def without_age(text: str) -> str:
+    """Return an indication on one line, its sentences without the age that they begin with.
+
+    The published collections have ages blacked out; a model trained on them has seen none.
+    """
+    return _AGE.sub("", one_line(text))
 
 
 def previous_text(findings: str, impression: str) -> str:

@@ -96,7 +96,7 @@ class FakeEngine:
 
     def _provenance(self, seed: int | None, **beside: Unpack[Beside]) -> Provenance:
         """Return a record that names the parts that the model knows and was given."""
-        given = {name for name, value in beside.items() if value is not None and value != ""}
+        given = {name for name, value in beside.items() if isinstance(value, np.ndarray) or value}
         inputs = tuple(part for part in Part if part in self.inputs and part in {*given, "frontal"})
         shown = tuple(map(str, inputs))
         return Provenance(

@@ -7,10 +7,11 @@ again.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from engine.nets.load import (
 )
 from engine.prompts import PromptBuilder
 from engine.results import Image
+from engine.study_input import Beside
 from training import (
     base,
     calibration,
@@ -48,6 +50,7 @@ from training.jobs.vqa_job import VqaJob
 from training.mixture import Mixture
 from training.pools import pools
 from training.sections import Report
+from training.study_parts import Companions
 from training.vqa import prompted, rules
 from training.vqa import table as vqa_table
 
@@ -73,6 +76,19 @@ class Run:
         """Return one film as the engine takes it, float32 [1, 256, 256] in [-1, 1]."""
         film: Image = film_tensor(self.images[row][None])[0].numpy()
         return film
+
+    @cached_property
+    def companions(self) -> Companions:
+        """What the run's studies hold beside their frontal films."""
+        return Companions.of(self.catalog.films)
+
+    def beside(self, row: int, inputs: Collection[str]) -> Beside:
+        """Return what a model with these inputs is given beside a frontal film."""
+        found = self.companions.whole(self.catalog.films[row])
+        lateral = None if found.lateral is None else self.film(found.lateral)
+        given = Beside(lateral=lateral, indication=found.indication)
+        given["previous_report"] = found.previous_report
+        return cast(Beside, {name: value for name, value in given.items() if name in inputs})
 
     @cached_property
     def stamp(self) -> dict[str, Any]:
@@ -176,7 +192,7 @@ class Run:
         codes = encode_images.read(self.run_dir / "codes.npy", len(films))
         exchanges = texts.read(settings.text_file) if settings.text_file else texts.glossary()
         questions = self.questions() if settings.mixture.get("vqa") else {}
-        builder = RowBuilder(prompts, films, codes, settings, questions, exchanges)
+        builder = RowBuilder(prompts, films, codes, settings, questions, exchanges, self.companions)
         return Mixture(
             builder, pools(films, settings, questions, self.recipe.seed), self.recipe.seed
         )

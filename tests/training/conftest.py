@@ -116,10 +116,13 @@ def trained(tmp_path_factory, films_dir, base_dir, recipe):
     return run
 
 
+def export(run, target):
+    """Write the bundle of a run."""
+    settings = ExportSettings(run.run_dir, target, LICENSE, max_length=900)
+    return export_bundle(settings, np.asarray(run.images), run.frontal("train"))
+
+
 @pytest.fixture(scope="session")
 def bundle_dir(trained, tmp_path_factory):
     """The bundle of that run; tests that write into one take a copy."""
-    settings = ExportSettings(
-        trained.run_dir, tmp_path_factory.mktemp("export") / "bundle", LICENSE, max_length=900
-    )
-    return export_bundle(settings, np.asarray(trained.images), trained.frontal("train"))
+    return export(trained, tmp_path_factory.mktemp("export") / "bundle")
