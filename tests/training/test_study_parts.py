@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -14,43 +13,12 @@ from engine.nets.checkpoints import newest
 from engine.nets.load import load_language_model
 from engine.pipeline import Engine
 from engine.study_input import Part, StudyInput, without_age
-from tests.training.conftest import OVERRIDES
-from training import catalog, config
+from tests.training.conftest import PARTS, STUDY
+from training import config
 from training.errors import RecipeError
 from training.evaluate.reports import FRONTAL_FILM, MODEL, predict
 from training.sections import clean_indication
-from training.stages import Run
 from training.study_parts import Companions
-
-PARTS = "sft.parts={lateral: 1, indication: 1, previous_report: 1}"
-STUDY = [
-    *OVERRIDES, "base.prompt_version=alpaca-study-1", "sft.mixture={report: 1.0}",
-    "sft.max_length=1300", "sft2=null", "sft3=null",
-]  # fmt: skip
-
-
-def with_companions(films):
-    """Return films of which the lateral one has a frontal companion, which came after another."""
-    changes = {
-        1: {"study_id": "s2", "patient_id": "p2"},
-        2: {"indication": "Cough and fever.", "previous_study_id": "s4"},
-        4: {"patient_id": "p2"},
-    }
-    return [replace(film, **changes.get(row, {})) for row, film in enumerate(films)]
-
-
-@pytest.fixture(scope="module")
-def study_run(trained, base_dir, tmp_path_factory):
-    """The miniature run, its language model trained on with parts of studies."""
-    run_dir = tmp_path_factory.mktemp("study") / "run"
-    shutil.copytree(trained.run_dir, run_dir)
-    for stage in ("sft", "sft2", "sft3"):
-        shutil.rmtree(run_dir / stage)
-    films = with_companions(trained.catalog.films)
-    catalog.write(catalog.Catalog(films, {}), run_dir / "catalog.parquet")
-    run = Run(config.load("demo", [*STUDY, PARTS]), run_dir)
-    run.train_language_model(base_dir)
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -129,13 +97,6 @@ def test_the_checkpoint_and_the_bundle_name_the_parts(study_run, study_bundle):
 def test_the_bundle_of_a_recipe_without_parts_names_none(bundle_dir):
     manifest = open_bundle(bundle_dir).manifest
     assert "inputs" not in manifest
-
-
-@pytest.fixture(scope="module")
-def study_bundle(study_run, tmp_path_factory):
-    from tests.training.conftest import export
-
-    return export(study_run, tmp_path_factory.mktemp("export") / "bundle")
 
 
 def test_prompts_in_service_are_those_of_training(study_run, study_bundle, builder):
