@@ -14,6 +14,7 @@ its own.
     ├── PixelError            an image cannot be read or rendered
     ├── CheckpointError       training state cannot be read
     ├── PromptError           a prompt cannot be built from what was given
+    ├── TaskError             a task cannot be put with what was given
     └── EngineError           the model could not answer
         ├── BackendUnavailable
         └── GenerationFault
@@ -76,6 +77,12 @@ class CheckpointError(CxrError):
 
 class PromptError(CxrError):
     """The prompt cannot be built."""
+
+
+class TaskError(CxrError):
+    """The task cannot be put with what was given."""
+
+    default_hint = "`cxr ask --list-tasks` says what each task takes"
 
 
 class EngineError(CxrError):

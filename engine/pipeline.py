@@ -18,12 +18,12 @@ from engine import guard, hints, report
 from engine.assessment import Assessment, Bands, assess
 from engine.backends.base import Backend
 from engine.backends.select import open_backend
-from engine.bundle import Bundle, device_uid_of, open_bundle
+from engine.bundle import Bundle, open_bundle
 from engine.films import FilmReader
 from engine.findings import FINDINGS
 from engine.generation import Advance, draw_codes, ignore, write_text
+from engine.identity import Identified
 from engine.phrases import NO_PHRASES, ROLE, PhraseBook
-from engine.pixels import Transform
 from engine.prompts import DRAW_INSTRUCTIONS, REPORT_INSTRUCTIONS, Prompt, PromptBuilder
 from engine.results import Answer, DraftReport, Drawing, Evidence, Image, Inspection, Provenance
 from engine.sampling import Sampling
@@ -38,7 +38,7 @@ WARM_UP_TOKENS = 4
 CHANCE_AUROC = 0.5
 
 
-class Engine:
+class Engine(Identified):
     """A loaded bundle, ready to answer."""
 
     def __init__(self, bundle: Bundle, backend: Backend) -> None:
@@ -63,46 +63,6 @@ class Engine:
         """
         bundle = open_bundle(bundle_dir)
         return cls(bundle, open_backend(bundle, backend, num_threads))
-
-    @property
-    def name(self) -> str:
-        """The model's name."""
-        return self.bundle.name
-
-    @property
-    def version(self) -> str:
-        """The model's version."""
-        return self.bundle.version
-
-    @property
-    def digest(self) -> str:
-        """The sha256 of ``bundle.json``: names this model and no other."""
-        return self.bundle.digest
-
-    @property
-    def device_uid(self) -> str:
-        """A UID for this very model, new whenever it is retrained (PS3.5 B.2)."""
-        return device_uid_of(self.digest)
-
-    @property
-    def license(self) -> str:
-        """The licence of the weights."""
-        return str(self.bundle.manifest["license"])
-
-    @property
-    def intended_use(self) -> str:
-        """What the model may be used for."""
-        return str(self.bundle.manifest["intended_use"])
-
-    @property
-    def transform(self) -> Transform:
-        """The image transform that training used."""
-        return self.bundle.transform
-
-    @property
-    def inputs(self) -> tuple[Part, ...]:
-        """The parts of a study that the model was trained with; others do not reach its prompt."""
-        return self.bundle.inputs
 
     def inspect(self, image: Image) -> Inspection:
         """Judge whether a film may be drafted from."""
@@ -200,11 +160,28 @@ class Engine:
         **beside: Unpack[Beside],
     ) -> Answer:
         """Answer a question on a film and what is known beside it, greedily."""
+        return self.follow(question.strip(), image, urgency=urgency, advance=advance, **beside)
+
+    def follow(
+        self,
+        instruction: str,
+        image: Image | None = None,
+        *,
+        text: str = "",
+        max_new_tokens: int = MAX_ANSWER_TOKENS,
+        urgency: Urgency = Urgency.ROUTINE,
+        advance: Advance = ignore,
+        **beside: Unpack[Beside],
+    ) -> Answer:
+        """Do what an instruction says about a film, or about a text alone, greedily."""
         started = time.perf_counter()
-        prompt = self.prompt_on(image, question.strip(), leave=MAX_ANSWER_TOKENS, **beside)
-        ids = self.write(prompt.ids, MAX_ANSWER_TOKENS, urgency, advance)
+        if image is None:
+            prompt = Prompt(self.prompts.about_text(instruction, text), ())
+        else:
+            prompt = self.prompt_on(image, instruction, leave=max_new_tokens, **beside)
+        ids = self.write(prompt.ids, max_new_tokens, urgency, advance)
         provenance = self.provenance(started, None, len(ids), prompt.inputs)
-        return Answer(question, self.prompts.text(ids), provenance)
+        return Answer(instruction, self.prompts.text(ids), provenance)
 
     def draw(
         self,

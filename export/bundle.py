@@ -93,6 +93,7 @@ def manifest(
         "training_commit": last_trained(settings.run_dir, stamp)["training_commit"],
         "data_manifest": stamp["data_manifest"],
         "parent": stamp.get("parent"),
+        "instructions": stamp.get("instructions"),
         "precision": settings.precision,
         "quantiser": recipe["tokenizer"]["quantizer"],
         "transform": recipe["transform"],

@@ -15,13 +15,15 @@ from rich.table import Table
 from engine import completion
 from engine.bundle import open_bundle
 from engine.errors import CxrError
-from engine.nets.load import SFT2, SFT3, TOKENIZER2
+from engine.nets.load import SFT2, SFT3, SFT4, TOKENIZER2
 from engine.pipe import ends_with_its_reader
 from training import config
 from training.adopt import stages as adoption
 from training.evaluate import cli as evaluate_cli
 from training.evaluate import rexrank
 from training.stages import Run
+from training.tasks import cli as tasks_cli
+from training.tasks.table import FILE
 from training.vqa import cli as vqa_cli
 
 Verb = Callable[[Run, argparse.Namespace], None]
@@ -91,6 +93,11 @@ def sft3(run: Run, options: argparse.Namespace) -> None:
     run.train_language_model(options.base, SFT3)
 
 
+def sft4(run: Run, options: argparse.Namespace) -> None:
+    """Tune the language model on tasks, stage four."""
+    run.train_language_model(options.base, SFT4)
+
+
 def everything(run: Run, options: argparse.Namespace) -> None:
     """Run every stage in order; finished ones are skipped by their checkpoints."""
     if not (run.run_dir / "images.npy").is_file():
@@ -109,6 +116,10 @@ def everything(run: Run, options: argparse.Namespace) -> None:
         sft2(run, options)
     if run.recipe.sft3 is not None:
         sft3(run, options)
+    if run.recipe.sft4 is not None:
+        if not (run.run_dir / FILE).is_file():
+            run.make_instructions(options.mixture)
+        sft4(run, options)
 
 
 VERBS: dict[str, Verb] = {
@@ -122,6 +133,7 @@ VERBS: dict[str, Verb] = {
     "sft": sft,
     "sft2": sft2,
     "sft3": sft3,
+    "sft4": sft4,
     "all": everything,
 }
 
@@ -137,7 +149,10 @@ def parser() -> argparse.ArgumentParser:
             added.add_argument("--bundle", type=Path, help="bundle to go on from (default: demo)")
         if verb in (encode, everything):
             vqa_cli.clustered(added)
+        if verb is everything:
+            tasks_cli.mixed(added)
     vqa_cli.add_verbs(verbs, common)
+    tasks_cli.add_verbs(verbs, common)
     evaluation = verbs.add_parser("evaluate", help="measure a trained run")
     measures = evaluation.add_subparsers(dest="measure", required=True)
     evaluate_cli.add_verbs(measures, common)

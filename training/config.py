@@ -214,6 +214,7 @@ class Recipe(Section):
     sft: SftSection = SftSection()
     sft2: SftSection | None = None
     sft3: SftSection | None = None
+    sft4: SftSection | None = None
     vqa: VqaSection = VqaSection()
 
     @model_validator(mode="after")
@@ -227,7 +228,7 @@ class Recipe(Section):
     def prompts_hold_the_parts(self) -> Self:
         """Refuse parts of a study in prompts that have no place for them."""
         style = STYLES.get(self.base.prompt_version)
-        stages = (self.sft, self.sft2, self.sft3)
+        stages = (self.sft, self.sft2, self.sft3, self.sft4)
         if any(stage and stage.parts for stage in stages) and not (style and style.has_parts):
             raise ValueError(f"base.prompt_version {self.base.prompt_version} knows no parts")
         return self

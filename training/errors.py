@@ -7,6 +7,7 @@
         ├── RecipeError
         ├── CatalogError
         ├── VqaError
+        ├── TaskTableError
         ├── AdoptionError
         └── JobError
 """
@@ -38,3 +39,7 @@ class AdoptionError(TrainingError):
 
 class JobError(TrainingError):
     """A bulk job cannot be started or finished."""
+
+
+class TaskTableError(TrainingError):
+    """The instruction rows cannot be made or read."""

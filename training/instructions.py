@@ -2,13 +2,15 @@
 
 A row is a prompt and a response; only the response is learned (arXiv 2305.11490, section 3.3), its
 end mark included. Four published tasks: report from film, film from report, question on a film,
-text alone; and a fifth that teaches what a line of likely findings means, report from such a line.
+text alone; a fifth that teaches what a line of likely findings means, report from such a line; and
+the rows of the table of instructions (`training.tasks`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +23,12 @@ from training.catalog import Film, present_in
 from training.config import SftSection
 from training.sections import Report
 from training.study_parts import NONE, Companions
+from training.tasks.table import Example
 from training.texts import Exchange
 
 IGNORED = -100
+TASKS = "tasks"
+"""What a mixture calls the rows of the table of instructions."""
 MISSED_HINT, FALSE_HINT = 0.05, 0.005
 """How often a hint errs in training, so that the model keeps looking at the film."""
 
@@ -77,7 +82,8 @@ class RowBuilder:
     """Builds rows of every task for films whose codes are known.
 
     ``questions`` holds, by film, the rows of the VQA table; ``texts`` what is asked without a film;
-    ``companions`` knows what studies hold beside a film.
+    ``examples`` the training rows of the table of instructions; ``companions`` knows what studies
+    hold beside a film.
     """
 
     prompts: PromptBuilder
@@ -86,6 +92,7 @@ class RowBuilder:
     settings: SftSection = field(default_factory=SftSection)
     questions: Mapping[int, Sequence[tuple[str, str]]] = field(default_factory=dict)
     texts: Sequence[Exchange] = ()
+    examples: Sequence[Example] = ()
     companions: Companions = NONE
 
     def report(self, film: int, rng: np.random.Generator) -> Row:
@@ -127,6 +134,26 @@ class RowBuilder:
         prompt = self.prompts.about_text(chosen.instruction, chosen.context)
         return make_row(prompt, self.spoken(chosen.response))
 
+    def task(self, row: int, rng: np.random.Generator) -> Row:
+        """Return a row of the table of instructions, on a film or on a text alone.
+
+        The film stands alone and in the first place, as tasks are put in service: what stands
+        beside it, or that it is called lateral, would give answers away.
+        """
+        asked = self.examples[row]
+        if asked.image_ids:
+            film = self.places[asked.image_ids[0]]
+            study = StudyInput(self.codes[film].tolist(), context=self.context(film, rng))
+            prompt = self.prompts.about_study(asked.instruction, study)
+        else:
+            prompt = self.prompts.about_text(asked.instruction, asked.text)
+        return make_row(prompt, self.spoken(asked.response))
+
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """The films' rows in the catalog, by image id."""
+        return {film.image_id: row for row, film in enumerate(self.films)}
+
     def answered(self, film: int, instruction: str, text: str, rng: np.random.Generator) -> Row:
         """Return the row of an instruction on a film and what is known beside it.
 
@@ -139,15 +166,19 @@ class RowBuilder:
         return make_row(prompt.ids, response, num_left_out)
 
     def study(self, film: int, rng: np.random.Generator) -> StudyInput:
-        """Return what a prompt shows of a film's study, likely findings now and then among it."""
-        hinted = rng.random() < self.settings.hints
-        context = hints.line(self.hinted(film, rng)) if hinted else ""
+        """Return what a prompt shows of a film's study."""
+        context = self.context(film, rng)
         codes, case = self.codes[film].tolist(), self.films[film]
         if case.view == "lateral":
             return StudyInput((), codes, context=context)
         drawn = self.companions.drawn(case, self.settings.parts, rng)
         lateral = None if drawn.lateral is None else self.codes[drawn.lateral].tolist()
         return StudyInput(codes, lateral, drawn.indication, drawn.previous_report, context)
+
+    def context(self, film: int, rng: np.random.Generator) -> str:
+        """Return the line of likely findings as often as the recipe asks for it, else nothing."""
+        hinted = rng.random() < self.settings.hints
+        return hints.line(self.hinted(film, rng)) if hinted else ""
 
     def hinted(self, film: int, rng: np.random.Generator) -> frozenset[str]:
         """Return the findings that a film's text tells, nearly right, as a classifier is.
@@ -175,4 +206,5 @@ class RowBuilder:
             "draw": self.draw,
             "vqa": self.question,
             "text": self.text,
+            TASKS: self.task,
         }

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from training.errors import TrainingError
 from training.instructions import IGNORED, Row, RowBuilder
-from training.pools import Pool
+from training.pools import Pool, TaskPool
 
 WIDTH_STEP = 64
 
@@ -39,7 +39,7 @@ class Mixture:
     """Draws rows by task share, each from the films of its task."""
 
     builder: RowBuilder
-    pools: Mapping[str, Pool]
+    pools: Mapping[str, Pool | TaskPool]
     seed: int
 
     def row(self, number: int) -> Row:

@@ -7,9 +7,10 @@ and appendix): the second is what keeps references to priors out. Both are recip
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,39 @@ class Pool:
         if self.abnormal_share is None or not (len(self.abnormal) and len(self.normal)):
             return int(self.films[order.batch_rows(len(self.films), 1, seed, number)[0]])
         return int(rng.choice(self.abnormal if rng.random() < self.abnormal_share else self.normal))
+
+
+@dataclass(frozen=True)
+class TaskPool:
+    """Rows of the table of instructions, by task, and how often each task is picked."""
+
+    rows: Sequence[Rows]
+    weights: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, tasks: Sequence[str], weights: Mapping[str, float]) -> Self:
+        """Return the pool of rows whose tasks are given in order.
+
+        Raises
+        ------
+        TrainingError
+            A task with a weight has no row.
+        """
+        names = np.asarray(tasks, dtype=str)
+        rows = [np.flatnonzero(names == name) for name in weights]
+        missing = [name for name, found in zip(weights, rows, strict=True) if not len(found)]
+        if missing or not rows:
+            raise TrainingError(
+                f"no training row for {', '.join(missing) or 'any task'}",
+                hint="build the instructions again: `cxr-train instructions build`",
+            )
+        values = np.asarray(list(weights.values()), np.float64)
+        return cls(rows, values / values.sum())
+
+    def pick(self, number: int, seed: int, rng: np.random.Generator) -> int:
+        """Return the place of a row in the table: a task by weight, then any of its rows."""
+        rows = self.rows[int(rng.choice(len(self.rows), p=self.weights))]
+        return int(rows[int(rng.integers(len(rows)))])
 
 
 def usable(film: Film, settings: SftSection) -> bool:
@@ -88,8 +122,8 @@ def pools(
         "vqa": [row for row in free if row in asked],
         "text": told,
     }
-    for task, share in settings.mixture.items():
-        if share and not chosen[task]:
+    for task, rows in chosen.items():
+        if settings.mixture.get(task) and not rows:
             raise TrainingError(f"no film for task {task}", hint="look at the recipe's filters")
     return {
         task: Pool.of(np.asarray(rows, np.int64), films, settings.abnormal_share)

@@ -1,13 +1,13 @@
 """The stages of a run, wired: what each reads from the run directory and what it leaves there.
 
 ``catalog`` writes ``catalog.parquet`` and ``images.npy``; ``classifier`` and ``tokenizer`` their
-checkpoints; ``encode`` ``codes.npy``; ``sft`` the language model. Each can be killed and started
-again.
+checkpoints; ``encode`` ``codes.npy``; ``vqa`` and ``instructions`` their tables; ``sft`` the
+language model. Each can be killed and started again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,12 +16,15 @@ from typing import Any, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
 
 from engine.nets.classifier import film_tensor
 from engine.nets.load import (
     SFT,
     TOKENIZER,
+    TOKENIZER_FILE,
     TUNINGS,
+    last_of,
     load_classifier,
     load_language_model,
     load_tokenizer,
@@ -42,15 +45,18 @@ from training import (
 )
 from training import catalog as catalogs
 from training.config import Recipe, SftSection
-from training.errors import RecipeError
-from training.instructions import RowBuilder
+from training.errors import RecipeError, TaskTableError
+from training.instructions import TASKS, RowBuilder
 from training.jobs.cluster import Cluster
 from training.jobs.encode_job import EncodeJob
 from training.jobs.vqa_job import VqaJob
 from training.mixture import Mixture
-from training.pools import pools
+from training.pools import Pool, TaskPool, pools
 from training.sections import Report
 from training.study_parts import Companions
+from training.tasks import make as make_tasks
+from training.tasks import mixtures, statistics
+from training.tasks import table as task_table
 from training.vqa import prompted, rules
 from training.vqa import table as vqa_table
 
@@ -94,7 +100,9 @@ class Run:
     def stamp(self) -> dict[str, Any]:
         """The provenance record of the run."""
         digest = self.catalog.digest()
-        return provenance.stamp(self.recipe, digest, provenance.parent(self.run_dir))
+        stamped = provenance.stamp(self.recipe, digest, provenance.parent(self.run_dir))
+        path = self.run_dir / task_table.FILE
+        return stamped | (task_table.provenance(path) if path.is_file() else {})
 
     def reported(self, split: str | None = None) -> NDArray[np.int64]:
         """Return the rows of frontal films with a report, of one split or of all."""
@@ -192,10 +200,48 @@ class Run:
         codes = encode_images.read(self.run_dir / "codes.npy", len(films))
         exchanges = texts.read(settings.text_file) if settings.text_file else texts.glossary()
         questions = self.questions() if settings.mixture.get("vqa") else {}
-        builder = RowBuilder(prompts, films, codes, settings, questions, exchanges, self.companions)
-        return Mixture(
-            builder, pools(films, settings, questions, self.recipe.seed), self.recipe.seed
-        )
+        taught = self.instructions() if settings.mixture.get(TASKS) else task_table.Examples([])
+        known = (questions, exchanges, taught.rows, self.companions)
+        builder = RowBuilder(prompts, films, codes, settings, *known)
+        found: dict[str, Pool | TaskPool] = {**pools(films, settings, questions, self.recipe.seed)}
+        if taught.rows:
+            found[TASKS] = TaskPool.of([row.task for row in taught], taught.weights)
+        return Mixture(builder, found, self.recipe.seed)
+
+    def instructions(self) -> task_table.Examples:
+        """Return the training rows of the table of instructions.
+
+        Raises
+        ------
+        TaskTableError
+            There is none, or it has tasks of two films, which the prompts do not show.
+        """
+        read = task_table.read_table(self.run_dir / task_table.FILE)
+        pairs = sorted({row.task for row in read if len(row.image_ids) > 1})
+        if pairs:
+            raise TaskTableError(
+                f"{', '.join(pairs)} compare two films; these prompts show one",
+                hint="build the instructions from a mixture without them, such as `films`",
+            )
+        rows = [row for row in read if row.split == "train"]
+        return task_table.Examples(rows, read.weights)
+
+    def make_instructions(self, mixture: str) -> task_table.Examples:
+        """Write the table of instructions of a mixture, its statistics beside it."""
+        made = make_tasks.make(self.catalog, mixtures.load(mixture))
+        found = statistics.lines(made, self.count_tokens())
+        task_table.write(made, self.run_dir / task_table.FILE, {"mixture": mixture})
+        statistics.store(found, made, self.run_dir / "instructions")
+        return made
+
+    def count_tokens(self) -> Callable[[str], int] | None:
+        """Return what counts a text's tokens, if a stage has left its tokenizer."""
+        stage = last_of(self.run_dir, *TUNINGS)
+        path = self.run_dir / stage / TOKENIZER_FILE
+        if not path.is_file():
+            return None
+        tokenizer = Tokenizer.from_file(str(path))
+        return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
 
     def questions(self) -> dict[int, list[tuple[str, str]]]:
         """Return question and answer of the VQA table, by the film's row in the catalog."""

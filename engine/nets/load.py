@@ -19,7 +19,7 @@ from engine.vocabulary import Vocabulary
 
 CLASSIFIER, CALIBRATION, TOKENIZER = "classifier", "calibration", "tokenizer"
 TOKENIZER2 = "tokenizer2"
-TUNINGS = SFT, SFT2, SFT3 = "sft", "sft2", "sft3"
+TUNINGS = SFT, SFT2, SFT3, SFT4 = "sft", "sft2", "sft3", "sft4"
 TOKENIZER_FILE = "tokenizer.json"
 
 

@@ -37,14 +37,15 @@ OVERRIDES = [
     "base.max_vocabulary=290", "sft.steps=4", "sft.batch_size=2", "sft.checkpoint_every=2",
     "sft.max_length=900", "sft2.steps=2", "sft2.batch_size=2", "sft2.checkpoint_every=2",
     "sft2.max_length=900", "sft3.steps=2", "sft3.batch_size=2", "sft3.checkpoint_every=2",
-    "sft3.max_length=900",
+    "sft3.max_length=900", "sft4.steps=2", "sft4.batch_size=2", "sft4.checkpoint_every=2",
+    "sft4.max_length=900", "sft4.warmup_steps=1",
 ]  # fmt: skip
 
 
 PARTS = "sft.parts={lateral: 1, indication: 1, previous_report: 1}"
 STUDY = [
     *OVERRIDES, "base.prompt_version=alpaca-study-1", "sft.mixture={report: 1.0}",
-    "sft.max_length=1300", "sft2=null", "sft3=null",
+    "sft.max_length=1300", "sft2=null", "sft3=null", "sft4=null",
 ]  # fmt: skip
 
 
@@ -69,6 +70,14 @@ def write_films(root: Path, count: int = 12) -> Path:
         )  # fmt: skip
     (root / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return root
+
+
+def write_mixture(root: Path) -> Path:
+    """Write a mixture of the tasks that so few films can teach."""
+    path = root / "mixture.yaml"
+    weights = {"disease-list": 2.0, "findings": 1.0, "impression-from-findings": 1.0}
+    path.write_text(json.dumps({"name": "made for this test", "tasks": weights}))
+    return path
 
 
 def write_base_model(root: Path) -> Path:
@@ -119,9 +128,11 @@ def trained(tmp_path_factory, films_dir, base_dir, recipe):
     run.train_tokenizer()
     run.encode()
     run.make_questions()
+    run.make_instructions(str(write_mixture(run.run_dir)))
     run.train_language_model(base_dir)
     run.train_language_model(base_dir, "sft2")
     run.train_language_model(base_dir, "sft3")
+    run.train_language_model(base_dir, "sft4")
     return run
 
 
@@ -152,7 +163,7 @@ def study_run(trained, base_dir, tmp_path_factory):
     """The miniature run, its language model trained on with parts of studies."""
     run_dir = tmp_path_factory.mktemp("study") / "run"
     shutil.copytree(trained.run_dir, run_dir)
-    for stage in ("sft", "sft2", "sft3"):
+    for stage in ("sft", "sft2", "sft3", "sft4"):
         shutil.rmtree(run_dir / stage)
     films = with_companions(trained.catalog.films)
     catalog.write(catalog.Catalog(films, {}), run_dir / "catalog.parquet")

@@ -89,7 +89,7 @@ def adopted(bundle, recipe, trained, tmp_path_factory):
     """A run on the films of `trained` that goes on from its bundle."""
     run = Run(recipe, tmp_path_factory.mktemp("adopted"))
     assert adopt(bundle, recipe, run.run_dir).passed
-    for name in ("catalog.parquet", "images.npy", "vqa.parquet"):
+    for name in ("catalog.parquet", "images.npy", "vqa.parquet", "instructions.parquet"):
         shutil.copy(trained.run_dir / name, run.run_dir / name)
     return run
 
@@ -139,7 +139,7 @@ def test_later_stages_go_on_and_a_bundle_of_theirs_names_its_parent(adopted, bun
     run = Run(config.Recipe.model_validate({**values, "tokenizer2": second}), adopted.run_dir)
     run.train_tokenizer("tokenizer2")
     run.encode()
-    run.train_language_model(None, "sft2")
+    run.train_language_model(None, "sft4")
     before, after = (latest(run.run_dir / s).part("model") for s in ("tokenizer", "tokenizer2"))
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert moved
@@ -151,6 +151,7 @@ def test_later_stages_go_on_and_a_bundle_of_theirs_names_its_parent(adopted, bun
     made = open_bundle(tmp_path / "made").manifest
     assert made["parent"]["digest"] == bundle.digest
     assert made["parent"]["license"] == bundle.manifest["license"]
+    assert made["instructions"]["licences"].keys() == {"none"}
     files = bundle.manifest["files"]
     kept = {role for role in files if made["files"][role]["sha256"] == files[role]["sha256"]}
     assert kept == {"encoder", "classifier", "tokenizer", "license"}

@@ -6,6 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.findings import FINDINGS
+from engine.tasks.terms import REGION, SEVERITY, SIDE, yes_or_no
+from engine.tasks.words import NOUNS
 from tests.training.reports import SHARED, film, real_val_films
 from training import catalog
 from training.cli import main
@@ -119,16 +121,16 @@ def test_answers_are_read_by_first_word_or_by_term(kind, expected, text, read):
 
 
 @given(
-    st.sampled_from(sorted(phrasings.NOUNS)),
-    st.sampled_from(["", *answers.SEVERITY]),
-    st.sampled_from(["", *answers.SIDE]),
-    st.sampled_from(["", *answers.REGION]),
+    st.sampled_from(sorted(NOUNS)),
+    st.sampled_from(["", *SEVERITY]),
+    st.sampled_from(["", *SIDE]),
+    st.sampled_from(["", *REGION]),
 )
 def test_what_a_rule_says_reads_back_as_its_key(name, severity, side, region):
-    noun = phrasings.NOUNS[name]
+    noun = NOUNS[name]
     told = {"severity": severity, "side": side, "region": region}
-    assert answers.yes_or_no(phrasings.presence_answer(noun, True, **told)) == "yes"
-    assert answers.yes_or_no(phrasings.presence_answer(noun, False, **told)) == "no"
+    assert yes_or_no(phrasings.presence_answer(noun, True, **told)) == "yes"
+    assert yes_or_no(phrasings.presence_answer(noun, False, **told)) == "no"
     if severity:
         assert answers.parse("severity", severity, phrasings.quality_answer(noun, severity)) == (
             severity

@@ -1,6 +1,7 @@
 """A bundle as the first stages of a run, from which the later ones of a recipe go on.
 
-The bundle stands for ``classifier``, ``calibration``, ``tokenizer`` and ``sft``, each finished. It
+The bundle stands for ``classifier``, ``calibration``, ``tokenizer`` and every stage of instruction
+tuning but the recipe's last, each finished; the language model is the last of these. It
 holds no optimiser state, no discriminator and no running averages of the codebook; those start
 fresh.
 """
@@ -19,7 +20,14 @@ from torch import Tensor
 from engine.bundle import Bundle
 from engine.nets.checkpoints import complete
 from engine.nets.classifier import FilmClassifier
-from engine.nets.load import CALIBRATION, CLASSIFIER, SFT, TOKENIZER, TOKENIZER_FILE, untied
+from engine.nets.load import (
+    CALIBRATION,
+    CLASSIFIER,
+    TOKENIZER,
+    TOKENIZER_FILE,
+    TUNINGS,
+    untied,
+)
 from engine.nets.vqgan import Vqgan
 from training import checkpoints, provenance
 from training.adopt import networks
@@ -28,7 +36,7 @@ from training.config import Recipe
 from training.discriminator import PatchDiscriminator
 from training.errors import AdoptionError
 
-STAGES = (CLASSIFIER, CALIBRATION, TOKENIZER, SFT)
+STAGES = (CLASSIFIER, CALIBRATION, TOKENIZER, *TUNINGS)
 Parts = dict[str, dict[str, Tensor]]
 
 
@@ -74,6 +82,12 @@ def refuse_begun(run_dir: Path) -> None:
         )
 
 
+def tuned_stage(recipe: Recipe) -> str:
+    """Return the stage of tuning that a bundle finishes: the one before the recipe's last."""
+    asked = [stage for stage in TUNINGS if getattr(recipe, stage) is not None]
+    return asked[-2] if len(asked) > 1 else asked[0]
+
+
 def check_recipe(bundle: Bundle, recipe: Recipe) -> None:
     """Refuse a recipe that shows its networks other films, prompts or codes than the bundle's."""
     wanted = {
@@ -93,9 +107,10 @@ def write(bundle: Bundle, recipe: Recipe, adopted: Adopted, run_dir: Path) -> No
     """Write one finished checkpoint a stage, and where all of it came from."""
     stamp = provenance.stamp(recipe, str(bundle.manifest["data_manifest"]), parent_of(bundle))
     stamp |= {"training_commit": bundle.manifest["training_commit"], "adopted": bundle.digest}
+    tuned = tuned_stage(recipe)
     told = {
         CALIBRATION: {"hints": bundle.manifest.get("hints", {})},
-        SFT: {
+        tuned: {
             "vocabulary": bundle.vocabulary.as_json(),
             "architecture": adopted.model.config.to_dict(),
         },
@@ -104,14 +119,14 @@ def write(bundle: Bundle, recipe: Recipe, adopted: Adopted, run_dir: Path) -> No
         CLASSIFIER: recipe.classifier.steps,
         CALIBRATION: 1,
         TOKENIZER: recipe.tokenizer.steps,
-        SFT: recipe.sft.steps,
+        tuned: getattr(recipe, tuned).steps,
     }
     for stage, parts in parts_of(adopted, recipe).items():
         parts["random"] = checkpoints.random_state()
         values = {**stamp, **told.get(stage, {})}
         checkpoints.save(run_dir / stage, steps[stage], parts, values)
     spelling = Tokenizer.from_file(str(bundle.path("tokenizer")))
-    spelling.save(str(run_dir / SFT / TOKENIZER_FILE))
+    spelling.save(str(run_dir / tuned / TOKENIZER_FILE))
     text = json.dumps(parent_of(bundle), indent=1) + "\n"
     (run_dir / provenance.PARENT).write_text(text, encoding="utf-8")
 
@@ -129,7 +144,7 @@ def parts_of(adopted: Adopted, recipe: Recipe) -> dict[str, Parts]:
         CLASSIFIER: {"model": weights},
         CALIBRATION: {"model": fitted},
         TOKENIZER: {"model": codec, "critic": dict(critic.state_dict())},
-        SFT: {"model": untied(adopted.model)},
+        tuned_stage(recipe): {"model": untied(adopted.model)},
     }
 
 

@@ -9,24 +9,20 @@ there, which rewards silence; reference: arXiv 2401.12208).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
-from engine.labels import attributes
+from engine.tasks.terms import (
+    PROJECTION,
+    REGION,
+    SEVERITY,
+    SIDE,
+    VIEW,
+    Terms,
+    one_term,
+    terms,
+    yes_or_no,
+)
 
-Terms = dict[str, re.Pattern[str]]
-
-BOTH_SIDES = "bilateral"
-
-
-def terms(words: dict[str, str]) -> Terms:
-    """Return patterns of whole words, case ignored, by canonical term."""
-    return {key: re.compile(rf"\b(?:{found})\b", re.IGNORECASE) for key, found in words.items()}
-
-
-SIDE = terms(attributes.SIDES)
-REGION = terms(attributes.REGIONS)
-SEVERITY = terms(attributes.SEVERITIES)
 APPEARANCE = terms(
     {
         "patchy": "patchy",
@@ -39,13 +35,6 @@ APPEARANCE = terms(
         "focal": "focal",
     }
 )
-VIEW = terms({"frontal": "frontal", "lateral": "lateral"})
-PROJECTION = terms(
-    {
-        "PA": "PA|postero-?anterior|posterior[- ]to[- ]anterior",
-        "AP": "AP|antero-?posterior|anterior[- ]to[- ]posterior",
-    }
-)
 
 FAMILIES: dict[str, dict[str, Terms]] = {
     "location": {"side": SIDE, "region": REGION},
@@ -54,30 +43,6 @@ FAMILIES: dict[str, dict[str, Terms]] = {
     "view": {"view": VIEW, "projection": PROJECTION},
 }
 """The tables of each kind of question, by topic; presence has none, its answers are yes and no."""
-FIRST_WORD = re.compile(r"[^\W\d_]+")
-
-
-def terms_in(family: Terms, text: str) -> list[str]:
-    """Return the canonical terms of a family that a text names, in the family's order."""
-    return [key for key, pattern in family.items() if pattern.search(text)]
-
-
-def one_term(family: Terms, text: str) -> str:
-    """Return the one term that a text names, ``""`` for none or several.
-
-    Left and right together are both sides.
-    """
-    found = terms_in(family, text)
-    if family is SIDE and len(found) > 1:
-        return BOTH_SIDES
-    return found[0] if len(found) == 1 else ""
-
-
-def yes_or_no(text: str) -> str:
-    """Return ``yes`` or ``no`` by the first word of a text, else ``""``."""
-    first = FIRST_WORD.search(text)
-    word = first.group().lower() if first else ""
-    return word if word in ("yes", "no") else ""
 
 
 def topic_of(kind: str, key: str) -> str:

@@ -7,63 +7,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from training.vqa import answers
-
-
-def article(word: str) -> str:
-    """Return the indefinite article of a word."""
-    return "an" if word[0].lower() in "aeiou" else "a"
-
-
-@dataclass(frozen=True)
-class Noun:
-    """A finding as it stands in a sentence; ``plural`` is empty for what cannot be counted."""
-
-    singular: str
-    plural: str = ""
-    has_size: bool = False
-
-    def phrase(self, severity: str = "", side: str = "") -> str:
-        """Return the noun with its article: "a small left pleural effusion"."""
-        is_plural = side == answers.BOTH_SIDES and bool(self.plural)
-        words = [self.degree(severity), side, self.plural if is_plural else self.singular]
-        spoken = " ".join(filter(None, words))
-        if is_plural or not self.plural:
-            return spoken
-        return f"{article(spoken)} {spoken}"
-
-    def degree(self, severity: str) -> str:
-        """Return the word for a severity: things with a size are small or large."""
-        sizes = {"mild": "small", "severe": "large"}
-        return sizes.get(severity, severity) if self.has_size else severity
-
-
-NOUNS: dict[str, Noun] = {
-    "Enlarged Cardiomediastinum": Noun("widening of the mediastinum"),
-    "Cardiomegaly": Noun("cardiomegaly"),
-    "Lung Lesion": Noun("lung lesion", "lung lesions", has_size=True),
-    "Lung Opacity": Noun("lung opacity", "lung opacities"),
-    "Edema": Noun("pulmonary edema"),
-    "Consolidation": Noun("consolidation"),
-    "Pneumonia": Noun("pneumonia"),
-    "Atelectasis": Noun("atelectasis"),
-    "Pneumothorax": Noun("pneumothorax", "pneumothoraces", has_size=True),
-    "Pleural Effusion": Noun("pleural effusion", "pleural effusions", has_size=True),
-    "Pleural Other": Noun("pleural thickening or scarring"),
-    "Fracture": Noun("fracture", "fractures"),
-    "Support Devices": Noun("medical device", "medical devices"),
-}
-PLACES = {
-    "apex": "lung apex",
-    "upper": "upper lung",
-    "middle": "middle lung",
-    "lower": "lower lung",
-    "base": "lung base",
-    "perihilar": "perihilar region",
-    "retrocardiac": "retrocardiac region",
-}
+from engine.tasks.terms import BOTH_SIDES
+from engine.tasks.words import PLACES, Noun
 
 PRESENCE = (
     "Is there {a_noun}?",
@@ -123,7 +69,7 @@ def presence_answer(noun: Noun, present: bool, *, severity: str, side: str, regi
     """Return the sentence that answers a question on presence, with what is known of the place."""
     if not present:
         return f"No, there is no {noun.singular}."
-    verb = "are" if side == answers.BOTH_SIDES and noun.plural else "is"
+    verb = "are" if side == BOTH_SIDES and noun.plural else "is"
     place = f" in the {PLACES[region]}" if region else ""
     if region and side in ("left", "right"):
         place, side = f" in the {side} {PLACES[region]}", ""
@@ -132,7 +78,7 @@ def presence_answer(noun: Noun, present: bool, *, severity: str, side: str, regi
 
 def side_answer(noun: Noun, side: str) -> str:
     """Return the sentence that says on which side a finding is."""
-    where = "on both sides" if side == answers.BOTH_SIDES else f"on the {side} side"
+    where = "on both sides" if side == BOTH_SIDES else f"on the {side} side"
     return f"The {noun.singular} is {where}."
 
 

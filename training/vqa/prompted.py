@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from engine.findings import FINDINGS
+from engine.tasks.terms import yes_or_no
 from training.catalog import Film
 from training.sections import Report
 from training.vqa import answers
@@ -94,7 +95,7 @@ def asked_films(films: Iterable[Film]) -> list[Film]:
 
 def kind_of(question: str, answer: str) -> str:
     """Return the kind of a free question: by its words, by a yes or no, else appearance."""
-    if answers.yes_or_no(answer):
+    if yes_or_no(answer):
         return "presence"
     found = (kind for kind, pattern in QUESTION_KINDS if pattern.search(question))
     return next(found, "appearance")

@@ -16,9 +16,10 @@ from itertools import groupby
 
 from engine.findings import FINDINGS
 from engine.labeler import Mention, aggregate, mentions
+from engine.tasks.terms import PROJECTION, REGION, SEVERITY, Terms, one_term, terms_in
+from engine.tasks.words import NOUNS, Noun, article
 from training.catalog import Film
 from training.vqa import answers, phrasings
-from training.vqa.phrasings import NOUNS, Noun
 from training.vqa.table import LABELS, RULES, Question, Questions, admit
 
 Ask = Callable[..., Question]
@@ -42,19 +43,19 @@ class Sighting:
 
     def texture(self) -> str:
         """Return the one appearance that the words before the mention give, ``""`` for none."""
-        return answers.one_term(answers.APPEARANCE, self.lead)
+        return one_term(answers.APPEARANCE, self.lead)
 
     def severity(self) -> str:
         """Return the severity stated, ``""`` when the sentence names several."""
-        return self.unrivalled(self.mention.severity, answers.SEVERITY)
+        return self.unrivalled(self.mention.severity, SEVERITY)
 
     def region(self) -> str:
         """Return the region stated, ``""`` when the sentence names several."""
-        return self.unrivalled(self.mention.region, answers.REGION)
+        return self.unrivalled(self.mention.region, REGION)
 
-    def unrivalled(self, stated: str | None, family: answers.Terms) -> str:
+    def unrivalled(self, stated: str | None, family: Terms) -> str:
         """Return a stated term unless its sentence names another of the family."""
-        others = len(answers.terms_in(family, self.mention.sentence)) > 1
+        others = len(terms_in(family, self.mention.sentence)) > 1
         return "" if others else stated or ""
 
 
@@ -209,10 +210,10 @@ def view_question(films: list[Film]) -> Question:
     study = films[0].study_id
     film = films[phrasings.digest(study, "film") % len(films)]
     ask = asker(film, RULES)
-    beam = film.projection if film.projection in answers.PROJECTION else ""
+    beam = film.projection if film.projection in PROJECTION else ""
     if film.view == "frontal" and beam and phrasings.digest(study, "projection") % 2:
         asked = phrasings.choose(phrasings.PROJECTION, study, "projection")
-        return ask("view", "", asked, f"This is {phrasings.article(beam)} {beam} film.", beam, "")
+        return ask("view", "", asked, f"This is {article(beam)} {beam} film.", beam, "")
     asked = phrasings.choose(phrasings.VIEW, study, "view")
     return ask("view", "", asked, f"This is a {film.view} view.", film.view, "")
 

@@ -1,0 +1,5 @@
+"""Readers of published collections, each of its own columns: `SOURCES` by name."""
+
+from training.tasks.sources.table import SOURCES
+
+__all__ = ["SOURCES"]
