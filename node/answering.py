@@ -27,6 +27,7 @@ from node.records import ShownParts
 from node.redact import key
 from node.reviews import NoSuccessor, Reviews
 from node.spool import Spool
+from node.task_answers import answer_task, needs_film
 
 _LOG = get_logger("questions")
 _RETRY_S = 2.0
@@ -34,9 +35,8 @@ _RETRY_S = 2.0
 
 @dataclass(frozen=True)
 class AskedFilm:
-    """A film that is asked about: its SOP Instance UID, its image, and what is known beside it."""
+    """A film that is asked about, and what is known beside it."""
 
-    source: str
     image: Image
     beside: Beside
 
@@ -73,7 +73,7 @@ class Films:
         if parts.indication:
             header = dcmread(paths[source], stop_before_pixels=True)
             beside["indication"] = prompted_indication(header)
-        return AskedFilm(source, self._renderer.render(paths[source], transform), beside)
+        return AskedFilm(self._renderer.render(paths[source], transform), beside)
 
 
 class Answerer:
@@ -132,10 +132,16 @@ class Answerer:
         place = claimed.study_uid, claimed.generation
         content = self._reviews.content(*place) or {}
         engine = self._models.of_bundle(content.get("report", {}).get("bundle_digest", ""))
-        film = self._films.render(*place, engine.transform)
-        answer = engine.ask(film.image, claimed.text, urgency=Urgency.STAT, **film.beside)
-        provenance = answer.provenance.as_json() | {"source": film.source}
-        kept = self._questions.answer(claimed, answer.text, provenance, self._clock.now())
+        if claimed.task is None:
+            film = self._films.render(*place, engine.transform)
+            answer = engine.ask(film.image, claimed.text, urgency=Urgency.STAT, **film.beside)
+            text, provenance = answer.text, answer.provenance.as_json()
+        else:
+            is_on_film = needs_film(claimed.task["name"])
+            image = self._films.render(*place, engine.transform).image if is_on_film else None
+            text, provenance = answer_task(engine, claimed.task, image)
+        provenance |= {"source": str(content.get("source", ""))}
+        kept = self._questions.answer(claimed, text, provenance, self._clock.now())
         self._say(claimed, "question.answered" if kept else "question.claim_lost")
         meter_generation(self._meters, "answer", provenance)
 

@@ -157,6 +157,19 @@ class InferenceChild:
             "ask", wire.unpack_answer, image, beside, question=question, urgency=urgency
         )
 
+    def follow(
+        self,
+        instruction: str,
+        image: Image | None = None,
+        *,
+        text: str = "",
+        max_new_tokens: int,
+        urgency: Urgency = Urgency.ROUTINE,
+    ) -> Answer:
+        """Do what an instruction says about a film, or about a text alone."""
+        asked = wire.pack_task(instruction, text, max_new_tokens)
+        return self._call("follow", wire.unpack_answer, image, urgency=urgency, task=asked)
+
     def draw(self, text: str, *, seed: int, urgency: Urgency = Urgency.ILLUSTRATION) -> Drawing:
         """Draw a synthetic film."""
         return self._call("draw", wire.unpack_drawing, text=text, seed=seed, urgency=urgency)

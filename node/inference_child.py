@@ -78,6 +78,11 @@ CALLS: Mapping[str, Call] = {
             **wire.unpack_beside(asked),
         )
     ),
+    "follow": lambda engine, asked: wire.pack_answer(
+        engine.follow(
+            image=asked.arrays.get("image"), urgency=_urgency(asked), **asked.fields["task"]
+        )
+    ),
     "draw": lambda engine, asked: wire.pack_drawing(
         engine.draw(asked.fields["text"], seed=asked.fields["seed"], urgency=_urgency(asked))
     ),

@@ -123,6 +123,11 @@ def unpack_beside(message: Message) -> Beside:
     return Beside(lateral=lateral, indication=indication, previous_report=previous)
 
 
+def pack_task(instruction: str, text: str, max_new_tokens: int) -> dict[str, Any]:
+    """Return what the model is to do."""
+    return {"instruction": instruction, "text": text, "max_new_tokens": max_new_tokens}
+
+
 def pack_inspection(inspection: Inspection) -> Message:
     """Return what the guard says."""
     return Message(asdict(inspection))

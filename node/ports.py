@@ -69,6 +69,17 @@ class Drafter(Protocol):
     ) -> Answer:
         """Answer a question on a film and what is known beside it."""
 
+    def follow(
+        self,
+        instruction: str,
+        image: Image | None = None,
+        *,
+        text: str = "",
+        max_new_tokens: int,
+        urgency: Urgency = Urgency.ROUTINE,
+    ) -> Answer:
+        """Do what an instruction says about a film, or about a text alone."""
+
     def draw(self, text: str, *, seed: int, urgency: Urgency = Urgency.ILLUSTRATION) -> Drawing:
         """Draw a synthetic film."""
 

@@ -83,6 +83,22 @@ class FakeEngine:
         text = f"The mean of the film is {float(image.mean()):.3f}."
         return Answer(question, text, self._provenance(None, **beside))
 
+    def follow(
+        self,
+        instruction: str,
+        image: Image | None = None,
+        *,
+        text: str = "",
+        max_new_tokens: int = 64,
+        urgency: Urgency = Urgency.ROUTINE,
+    ) -> Answer:
+        """Say yes of films and repeat texts: replies that tasks can read."""
+        self.urgencies.append(urgency)
+        if self.fails:
+            raise EngineError("the fake model was told to fail")
+        said = "Yes." if image is not None else f"Said of: {text}"
+        return Answer(instruction, said, self._provenance(None))
+
     def draw(self, text: str, *, seed: int, urgency: Urgency = Urgency.ILLUSTRATION) -> Drawing:
         ramp = np.linspace(-1, 1, 256, dtype=np.float32)
         image = np.broadcast_to(ramp, (1, 256, 256)).copy()

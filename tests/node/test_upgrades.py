@@ -83,7 +83,7 @@ def test_a_whole_node_serves_a_study_on_the_first_ledger(
 @pytest.mark.parametrize(
     ("change", "is_good", "said"),
     [
-        ("", True, "upgrades it to 0002, after a copy"),
+        ("", True, "upgrades it to 0003, after a copy"),
         ("CREATE TABLE alembic_version (version_num TEXT)", True, "revision 0001; the next start"),
         ("CREATE TABLE alembic_version (version_num TEXT)", False, "of a later version"),
     ],
