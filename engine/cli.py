@@ -11,21 +11,22 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol, Unpack
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from engine import completion
+from engine import completion, parts_cli
 from engine.banner import burn
 from engine.errors import CxrError, PromptError
 from engine.generation import Advance
+from engine.model import Load, Model
 from engine.pipe import ends_with_its_reader
-from engine.pixels import Transform, render_file, to_uint8
+from engine.pixels import render_file, to_uint8
 from engine.png import SYNTHETIC_NOTE, save_png
-from engine.results import Answer, DraftReport, Drawing, Image, Inspection
-from engine.study_input import HEADINGS, Beside, Part
+from engine.results import Image, Inspection
+from engine.tasks import cli as tasks
 from engine.vocabulary import CODES_PER_IMAGE
 
 DRAFT_STATUS = "AI DRAFT - NOT VERIFIED"
@@ -33,37 +34,6 @@ FAULT, REFUSED = 1, 3
 """Exit codes: an error, and a film that the guard will not have read."""
 
 _SAFETY = "Research software, not a medical device: every draft needs a radiologist."
-
-
-class Model(Protocol):
-    """What the command line asks of a model; `engine.pipeline.Engine` is one."""
-
-    @property
-    def transform(self) -> Transform:
-        """How a film becomes an image."""
-
-    def inspect(self, image: Image) -> Inspection:
-        """Judge whether a film may be drafted from."""
-
-    @property
-    def inputs(self) -> Sequence[str]:
-        """The parts of a study that the model was trained with."""
-
-    def report(
-        self, image: Image, *, advance: Advance = ..., **beside: Unpack[Beside]
-    ) -> DraftReport:
-        """Draft a report."""
-
-    def ask(
-        self, image: Image, question: str, *, advance: Advance = ..., **beside: Unpack[Beside]
-    ) -> Answer:
-        """Answer a question."""
-
-    def draw(self, text: str, *, seed: int, advance: Advance = ...) -> Drawing:
-        """Draw a synthetic film."""
-
-
-Load = Callable[[Path | None], Model]
 
 
 class FilmRefused(CxrError):
@@ -85,7 +55,7 @@ def main(arguments: Sequence[str] | None = None, load: Load | None = None) -> in
     load
         Opens a bundle; None takes the real engine.
     """
-    options = _parser().parse_args(arguments)
+    options = _parsed(arguments)
     warnings.simplefilter("ignore")
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     try:
@@ -101,6 +71,17 @@ def main(arguments: Sequence[str] | None = None, load: Load | None = None) -> in
     return 0
 
 
+def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Return the options; a question may stand behind them, which argparse 3.11 does not know."""
+    parser = _parser()
+    options, left = parser.parse_known_args(arguments)
+    if options.verb == "ask" and options.question is None and len(left) == 1:
+        options.question = left.pop() if not left[0].startswith("-") else None
+    if left:
+        parser.error(f"unrecognized arguments: {' '.join(left)}")
+    return options
+
+
 def _parser() -> argparse.ArgumentParser:
     """Return the parser of all verbs."""
     parser = argparse.ArgumentParser(
@@ -114,15 +95,14 @@ def _parser() -> argparse.ArgumentParser:
     film = argparse.ArgumentParser(add_help=False)
     film.add_argument("film", type=Path, metavar="FILE", help="a film: DICOM, PNG or JPEG")
     film.add_argument("--force", action="store_true", help="read a film that the guard refuses")
-    film.add_argument("--lateral", type=Path, metavar="FILE", help="the lateral film of the study")
-    film.add_argument("--indication", default="", metavar="TEXT", help="why the film was taken")
-    film.add_argument(
-        "--previous-report", default="", metavar="TEXT", help="the report of the study before"
-    )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    verbs.add_parser("report", parents=[common, film], help="draft a report")
-    ask = verbs.add_parser("ask", parents=[common, film], help="ask about a film")
-    ask.add_argument("question", metavar="QUESTION")
+    report = verbs.add_parser("report", parents=[common, film], help="draft a report")
+    parts_cli.add_arguments(report)
+    ask = verbs.add_parser("ask", parents=[common], help="ask about a film, or put a task")
+    ask.add_argument("film", type=Path, nargs="?", metavar="FILE", help="a film, as for report")
+    ask.add_argument("question", nargs="?", metavar="QUESTION")
+    ask.add_argument("--force", action="store_true", help="read a film that the guard refuses")
+    tasks.add_arguments(ask)
     draw = verbs.add_parser("draw", parents=[common], help="draw a synthetic film")
     draw.add_argument("text", metavar="TEXT", help="what the film is to show")
     draw.add_argument(
@@ -145,7 +125,7 @@ def _report(options: argparse.Namespace, load: Load) -> None:
     """Draft a report."""
     model, image, inspection = _read_film(options, load)
     with _progress("drafting") as advance:
-        draft = model.report(image, advance=advance, **_beside(options, model))
+        draft = model.report(image, advance=advance, **parts_cli.beside(options, model))
     if options.json:
         _print_json({"status": DRAFT_STATUS, "inspection": asdict(inspection), **asdict(draft)})
         return
@@ -156,16 +136,50 @@ def _report(options: argparse.Namespace, load: Load) -> None:
 
 
 def _ask(options: argparse.Namespace, load: Load) -> None:
-    """Answer a question."""
-    question = _not_empty(options.question, "the question")
+    """Answer a question, or do a task."""
+    if options.list_tasks:
+        _list_tasks(options)
+        return
+    if tasks.is_task(options):
+        _put_task(options, load)
+        return
+    question = _not_empty(options.question or "", "the question")
+    if options.film is None:
+        raise PromptError("no film is named", hint="name its file before the question")
     model, image, inspection = _read_film(options, load)
     with _progress("answering") as advance:
-        answer = model.ask(image, question, advance=advance, **_beside(options, model))
+        answer = model.ask(image, question, advance=advance)
     if options.json:
         _print_json({"status": DRAFT_STATUS, "inspection": asdict(inspection), **asdict(answer)})
         return
     print(answer.text)
     print(f"{DRAFT_STATUS}. {_SAFETY}", file=sys.stderr)
+
+
+def _put_task(options: argparse.Namespace, load: Load) -> None:
+    """Do a task on a film, or on a text alone."""
+    record: dict[str, Any] = {"status": DRAFT_STATUS}
+    image = None
+    if options.film is None:
+        model = _opened(options, load)
+    else:
+        model, image, inspection = _read_film(options, load)
+        record["inspection"] = asdict(inspection)
+    with _progress("answering") as advance:
+        answer = tasks.put(options, model, image, advance)
+    if options.json:
+        _print_json({**record, **answer.as_json()})
+        return
+    print(tasks.shown(answer))
+    print(f"{DRAFT_STATUS}. {_SAFETY}", file=sys.stderr)
+
+
+def _list_tasks(options: argparse.Namespace) -> None:
+    """Print the tasks."""
+    if options.json:
+        print(json.dumps(tasks.task_records()))
+        return
+    print(*tasks.task_lines(), sep="\n")
 
 
 def _draw(options: argparse.Namespace, load: Load) -> None:
@@ -224,20 +238,6 @@ def _read_film(options: argparse.Namespace, load: Load) -> tuple[Model, Image, I
     for reason in inspection.reasons:
         print(f"warning: {reason}", file=sys.stderr)
     return model, image, inspection
-
-
-def _beside(options: argparse.Namespace, model: Model) -> Beside:
-    """Return what is given beside the film; what the bundle does not read is said."""
-    for part in (Part.LATERAL, Part.INDICATION, Part.PREVIOUS_REPORT):
-        if getattr(options, part) and part not in model.inputs:
-            name = HEADINGS[part].lower()
-            print(f"warning: this bundle was trained without: {name}; left out", file=sys.stderr)
-    given = Beside(indication=options.indication, previous_report=options.previous_report)
-    if options.lateral:
-        given["lateral"] = image = render_file(options.lateral, model.transform)
-        if (view := model.inspect(image).view) != "lateral":
-            print(f"warning: the lateral film looks {view}", file=sys.stderr)
-    return given
 
 
 def _opened(options: argparse.Namespace, load: Load) -> Model:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from engine.errors import TaskError
 from engine.tasks.api import prepared
+from engine.tasks.cli import in_words
 from engine.tasks.registry import Input, task_named
 from engine.tasks.words import NOUNS, finding_named, noun
 from node.questions import MAX_CHARACTERS, QuestionRefused
@@ -126,13 +127,4 @@ def _shortened(line: str) -> str:
 
 def spoken(reading: Mapping[str, Any]) -> str:
     """Return what was read in a reply, as people say it; empty where nothing was."""
-    value = reading.get("value")
-    if not reading.get("parsed"):
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, Mapping):
-        return ", ".join(str(part) for part in value.values() if part)
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return ", ".join(map(str, value)) or "none"
-    return str(value)
+    return in_words(reading.get("value")) if reading.get("parsed") else ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -27,6 +28,9 @@ from training.sections import Report, clean_indication, clean_report
 
 SPLITS = ("train", "val")
 MAX_DROPPED_SHARE = 0.05
+AGE = re.compile(r"(\d{1,3}(?:\.\d+)?)Y?")
+OLDEST = 120
+"""In years: some headers hold ages of four hundred."""
 
 
 def present_in(labels: Sequence[float | None]) -> frozenset[str]:
@@ -43,7 +47,7 @@ class Film:
     uncertain, ``None`` not mentioned. ``projection`` is PA, AP or the like as the source states
     it; ``earliest`` marks the films of a patient's first study, ``previous_study_id`` names the
     study before another; the ``written`` sections are the report before cleaning, which only
-    evaluation reads.
+    evaluation reads; ``age`` is in years.
     """
 
     image_id: str
@@ -62,6 +66,7 @@ class Film:
     indication: str = ""
     projection: str = ""
     sex: str = ""
+    age: float | None = None
     device: str = ""
     mesh: str = ""
     earliest: bool = True
@@ -124,6 +129,13 @@ def nih_labels(raw: str) -> dict[str, float]:
     return known
 
 
+def age_of(stated: str | float | None) -> float | None:
+    """Return an age in years as manifests ("71.0") and DICOM ("077Y") state it, else ``None``."""
+    found = AGE.fullmatch(str(stated or "").strip())
+    years = float(found.group(1)) if found else None
+    return years if years is not None and years <= OLDEST else None
+
+
 def device_of(row: dict[str, Any]) -> str:
     """Return what a row tells of its detector: modality and bits, empty if nothing."""
     bits = (row.get("dicom") or {}).get("bits_stored")
@@ -150,6 +162,7 @@ def film_from_manifest(row: dict[str, Any], root: Path) -> Film:
         indication=clean_indication(row.get("indication")),
         projection=row.get("view_position") or "",
         sex=(row.get("sex") or "").upper(),
+        age=age_of(row.get("age")),
         device=device_of(row),
         mesh="; ".join(row.get("labels") or ()),
         written_findings=row.get("findings") or "",

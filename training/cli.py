@@ -157,6 +157,7 @@ def parser() -> argparse.ArgumentParser:
     measures = evaluation.add_subparsers(dest="measure", required=True)
     evaluate_cli.add_verbs(measures, common)
     vqa_cli.add_measure(measures, common)
+    tasks_cli.add_measure(measures, common)
     inference = verbs.add_parser("inference", help="report on the studies of a ReXrank file")
     rexrank.add_arguments(inference)
     completion.add_verb(verbs)

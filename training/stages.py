@@ -216,7 +216,7 @@ class Run:
         TaskTableError
             There is none, or it has tasks of two films, which the prompts do not show.
         """
-        read = task_table.read_table(self.run_dir / task_table.FILE)
+        read = self.instruction_table()
         pairs = sorted({row.task for row in read if len(row.image_ids) > 1})
         if pairs:
             raise TaskTableError(
@@ -225,6 +225,10 @@ class Run:
             )
         rows = [row for row in read if row.split == "train"]
         return task_table.Examples(rows, read.weights)
+
+    def instruction_table(self) -> task_table.Examples:
+        """Return the table of instructions, every split."""
+        return task_table.read_table(self.run_dir / task_table.FILE)
 
     def make_instructions(self, mixture: str) -> task_table.Examples:
         """Write the table of instructions of a mixture, its statistics beside it."""

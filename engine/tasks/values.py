@@ -73,5 +73,5 @@ def as_json(value: Reading) -> Any:
     if isinstance(value, Place):
         return {"side": value.side, "region": value.region}
     if isinstance(value, tuple):
-        return [[box.left, box.top, box.right, box.bottom] for box in value]
+        return [[float(e) for e in (b.left, b.top, b.right, b.bottom)] for b in value]
     return value

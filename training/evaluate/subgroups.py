@@ -1,4 +1,4 @@
-"""The same figures for parts of val: by projection, sex, device and source.
+"""The same figures for parts of val: by view, projection, sex, age, device and source.
 
 A group of fewer than twenty patients is left out: its interval would say nothing.
 """
@@ -12,9 +12,21 @@ from training.catalog import Film
 MIN_PATIENTS = 20
 UNSTATED = "not stated"
 
+AGES = ((40.0, "under 40"), (65.0, "40 to 64"))
+
+
+def age_of(film: Film) -> str:
+    """Return the band of a film's age, empty where it is not stated."""
+    if film.age is None:
+        return ""
+    return next((name for limit, name in AGES if film.age < limit), "65 and over")
+
+
 GROUPINGS: Mapping[str, Callable[[Film], str]] = {
+    "view": lambda film: film.view,
     "projection": lambda film: film.projection,
     "sex": lambda film: film.sex,
+    "age": age_of,
     "device": lambda film: film.device,
     "source": lambda film: film.source,
 }

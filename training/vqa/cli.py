@@ -1,4 +1,4 @@
-"""The verbs on questions: ``vqa``, ``chexbench build|run`` and ``evaluate vqa``."""
+"""The verbs on questions: ``vqa`` and ``evaluate vqa``."""
 
 from __future__ import annotations
 
@@ -11,16 +11,13 @@ from rich.console import Console
 from rich.table import Table
 
 from training.errors import VqaError
-from training.evaluate.chexbench import evaluate_chexbench
 from training.evaluate.figure_table import figure_table
 from training.evaluate.vqa import evaluate_vqa
 from training.jobs.cluster import Cluster
 from training.stages import Run
-from training.vqa import chexbench
 from training.vqa.table import KINDS, Questions
 
 GENERATORS = ("rules", "transformers", "vllm")
-ITEMS = "chexbench.json"
 Common = Callable[[argparse.ArgumentParser], argparse.ArgumentParser]
 Verbs = Any
 """What ``argparse`` returns from ``add_subparsers``; its class is private."""
@@ -63,44 +60,17 @@ def counts_table(made: Questions) -> Table:
     return table
 
 
-def build_items(run: Run, options: argparse.Namespace) -> None:
-    """Build multiple-choice items from the val films' MeSH codes."""
-    items = chexbench.build(run.catalog.films)
-    if not items:
-        raise VqaError("no val film has MeSH codes", hint="the catalog must hold IU X-Ray")
-    chexbench.write(items, run.run_dir / ITEMS)
-    table = Table("slice", "items")
-    for name in sorted({item.slice for item in items}):
-        table.add_row(name, str(sum(item.slice == name for item in items)))
-    Console().print(table)
-
-
-def run_items(run: Run, options: argparse.Namespace) -> None:
-    """Put multiple-choice items to a bundle."""
-    items = chexbench.read(options.items or run.run_dir / ITEMS)
-    output = run.run_dir / "evaluate" / "chexbench"
-    chosen = chexbench.chosen(items, options.limit)
-    Console().print(figure_table(evaluate_chexbench(chosen, options.bundle, output)))
-
-
 def evaluate(run: Run, options: argparse.Namespace) -> None:
     """Measure the answers to the val questions against majority answers."""
     Console().print(figure_table(evaluate_vqa(run, options.bundle, options.limit)))
 
 
 def add_verbs(verbs: Verbs, common: Common) -> None:
-    """Add ``vqa`` and ``chexbench`` to a command line."""
+    """Add ``vqa`` to a command line."""
     asking = clustered(common(verbs.add_parser("vqa", help=vqa.__doc__)))
     asking.add_argument("--generator", choices=GENERATORS, default="rules")
     asking.add_argument("--model", help="directory of a causal language model")
     asking.set_defaults(call=vqa)
-    choices = verbs.add_parser("chexbench", help="multiple choice in CheXbench's format")
-    steps = choices.add_subparsers(dest="step", required=True)
-    building = common(steps.add_parser("build", help=build_items.__doc__))
-    building.set_defaults(call=build_items)
-    running = measured(common(steps.add_parser("run", help=run_items.__doc__)))
-    running.add_argument("--items", type=Path, help="JSON list of items (default: the run's)")
-    running.set_defaults(call=run_items)
 
 
 def add_measure(measures: Verbs, common: Common) -> None:

@@ -132,13 +132,16 @@ def grouped(rows: Iterable[Row], *columns: str) -> dict[tuple[str, ...], list[Ro
     return found
 
 
-def percent(
-    left: float, top: float, right: float, bottom: float, width: float, height: float
-) -> Box:
-    """Return a rectangle in pixels as one in whole percent of the image, cut at its edges."""
+def percent(corners: Sequence[float], width: float, height: float) -> Box:
+    """Return left, top, right and bottom in pixels as a box in whole percent, cut at the edges.
+
+    A side that vanishes by rounding is one percent long.
+    """
+    left, top, right, bottom = corners
     across = [round(100 * min(max(x / width, 0.0), 1.0)) for x in (left, right)]
     down = [round(100 * min(max(y / height, 0.0), 1.0)) for y in (top, bottom)]
-    return Box(across[0], down[0], max(across[1], across[0] + 1), max(down[1], down[0] + 1))
+    first, above = min(across[0], 99), min(down[0], 99)
+    return Box(first, above, max(across[1], first + 1), max(down[1], above + 1))
 
 
 def boxed(boxes: Iterable[Box], finding: str = "") -> tuple[str, tuple[Box, ...]]:
