@@ -25,10 +25,14 @@ def beside(options: argparse.Namespace, model: Model) -> Beside:
     for part in FIRST_TO_GO:
         if getattr(options, part) and part not in model.inputs:
             name = HEADINGS[part].lower()
-            print(f"warning: this bundle was trained without: {name}; left out", file=sys.stderr)
+            _warn(f"this bundle was trained without: {name}; left out")
     given = Beside(indication=options.indication, previous_report=options.previous_report)
     if options.lateral:
         given["lateral"] = image = render_file(options.lateral, model.transform)
         if (view := model.inspect(image).view) != "lateral":
-            print(f"warning: the lateral film looks {view}", file=sys.stderr)
+            _warn(f"the lateral film looks {view}")
     return given
+
+
+def _warn(text: str) -> None:
+    sys.stderr.write(f"warning: {text}\n")

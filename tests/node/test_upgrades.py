@@ -149,6 +149,7 @@ def test_an_upgraded_ledger_is_like_one_made_today(url: sa.URL) -> None:
         for name in ("priority", "called_aet"):
             connection.execute(sa.text(f"ALTER TABLE study DROP COLUMN {name}"))
         connection.execute(sa.text("ALTER TABLE commitment_request DROP COLUMN reported_at"))
+        connection.execute(sa.text("ALTER TABLE question DROP COLUMN task"))
         connection.execute(sa.text("DROP TABLE account"))
         connection.execute(sa.text("DROP TABLE feedback"))
     engine.dispose()
