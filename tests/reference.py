@@ -16,8 +16,11 @@ import engine.cli
 import export.cli
 import node.cli
 import training.cli
+from engine.tasks.registry import TASKS
 from node.config_shipped import lines_of, shipped_text
 from tests.reference_errors import errors_page
+from training.tasks.builders import BUILDERS
+from training.tasks.sources import SOURCES
 
 FOLDER = Path(__file__).parents[1] / "docs/reference"
 _MADE: Final = "Made by `make docs`; a test holds it current."
@@ -142,10 +145,40 @@ def _remark(action: argparse.Action) -> str:
     return text.replace("%(default)s", str(action.default))
 
 
+_TASKS: Final = f"""# Tasks
+
+{_MADE} How they are put is in
+[how-to/tasks.md](../how-to/tasks.md). The families are those of CheXagent's instruction data (arXiv
+2401.12208). What no film with a report can teach is learned from public collections:
+[training](../how-to/training.md#tasks).
+
+| task | family | takes | answers with | scored by | taught by | for example |
+|---|---|---|---|---|---|---|
+"""
+
+
+def tasks_page() -> str:
+    """Return the table of all tasks."""
+    rows = [
+        f"| `{task.name}` | {task.family} | {', '.join(one.value for one in task.inputs)} "
+        f"| {task.answer.value} | {task.scorer.value} | {_teachers(task.name)} "
+        f"| {task.instructions[0]} |\n"
+        for task in TASKS.values()
+    ]
+    return _TASKS + "".join(rows)
+
+
+def _teachers(task: str) -> str:
+    """Return what can teach a task: films with reports, and collections by name."""
+    films = ["films"] if task in BUILDERS else []
+    return ", ".join([*films, *(name for name, one in SOURCES.items() if task in one.tasks)])
+
+
 PAGES: Final[dict[str, Callable[[], str]]] = {
     "config.md": config_page,
     "commands.md": commands_page,
     "errors.md": errors_page,
+    "tasks.md": tasks_page,
 }
 """The pages that are made, and how."""
 

@@ -100,9 +100,12 @@ class Run:
     def stamp(self) -> dict[str, Any]:
         """The provenance record of the run."""
         digest = self.catalog.digest()
-        stamped = provenance.stamp(self.recipe, digest, provenance.parent(self.run_dir))
+        return provenance.stamp(self.recipe, digest, provenance.parent(self.run_dir))
+
+    def taught_stamp(self) -> dict[str, Any]:
+        """Return the provenance record of a language model, with what tasks and rows taught it."""
         path = self.run_dir / task_table.FILE
-        return stamped | (task_table.provenance(path) if path.is_file() else {})
+        return self.stamp | (task_table.provenance(path) if path.is_file() else {})
 
     def reported(self, split: str | None = None) -> NDArray[np.int64]:
         """Return the rows of frontal films with a report, of one split or of all."""
@@ -261,4 +264,4 @@ class Run:
         version = self.recipe.base.prompt_version
         prompts = PromptBuilder(start.tokenizer, start.vocabulary, version)
         mixture = self.mixture(stage, prompts)
-        finetune.train(self.recipe, start, mixture, self.run_dir, stage, self.stamp)
+        finetune.train(self.recipe, start, mixture, self.run_dir, stage, self.taught_stamp())

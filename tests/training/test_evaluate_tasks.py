@@ -34,7 +34,7 @@ def test_own_rows_are_scored_beside_four_baselines(trained, bundle_dir, capsys):
 
 def test_the_published_file_is_asked_and_pairs_are_counted(trained, bundle_dir, tmp_path, capsys):
     for name in ("d.jpg", "a.jpg"):
-        Image.new("L", (64, 64), 90).save(tmp_path / name)
+        Image.linear_gradient("L").save(tmp_path / name)
     items = {**BENCH, "Single Disease Identification": [{**CHOICE, "image_path": "d.jpg"}]}
     (tmp_path / "data.json").write_text(json.dumps(items))
     call = ["evaluate", "tasks", "--run", str(trained.run_dir), "--bundle", str(bundle_dir)]

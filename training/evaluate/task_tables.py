@@ -8,12 +8,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from engine.tasks.answers import Answer
 from engine.tasks.registry import TASKS
 from training.catalog import Film
 from training.evaluate import plots
 from training.evaluate.bootstrap import Figure
 from training.evaluate.figure_table import METRICS
+from training.evaluate.report_metrics import Pair, measure
 from training.evaluate.report_tables import cell, row
+from training.evaluate.reports import MICRO_F1
 from training.evaluate.subgroups import subgroups
 from training.evaluate.tasks import MODEL, SYSTEMS, Found, Scored, figures, mean
 
@@ -68,6 +71,16 @@ def fairness_table(values: Fairness) -> Iterator[str]:
         yield row([group, *cells])
 
 
+def label_figures(found: Sequence[Scored]) -> dict[str, Figure]:
+    """Return the labels' micro-F1 of what the model wrote, for every task that writes findings."""
+    pairs: dict[str, list[Pair]] = {}
+    for one in found:
+        if one.system == MODEL and TASKS[one.asked.task].answer is Answer.SECTION_TEXT:
+            pair = Pair(one.asked.patient_id, one.reply, one.asked.response)
+            pairs.setdefault(one.kind, []).append(pair)
+    return {kind: measure(group).overall[MICRO_F1] for kind, group in pairs.items()}
+
+
 def store(found: Found, films: Mapping[str, Film], output: Path) -> str:
     """Write figures, tables and plot to a folder; return the table."""
     values, fair = figures(found.scored), fairness(found.scored, films)
@@ -75,6 +88,8 @@ def store(found: Found, films: Mapping[str, Film], output: Path) -> str:
     lines += [
         f"* not asked, they compare two films: {n} {name}" for name, n in found.skipped.items()
     ]
+    labels = label_figures(found.scored)
+    lines += [f"* {kind}: label micro-F1 {cell(figure)}" for kind, figure in labels.items()]
     if fair:
         lines += ["", "### The model by part of val", "", *fairness_table(fair)]
     text = "\n".join(lines) + "\n"
@@ -84,6 +99,7 @@ def store(found: Found, films: Mapping[str, Film], output: Path) -> str:
         "dataset": "val rows of instructions.parquet" if films else "as published",
         **told,
         **{f"{kind}, {system}": asdict(figure) for (kind, system), figure in values.items()},
+        **{f"{kind}, {MODEL}, {MICRO_F1}": asdict(figure) for kind, figure in labels.items()},
         "subgroups": {
             group: {family: asdict(figure) for family, figure in parts.items()}
             for group, parts in fair.items()
