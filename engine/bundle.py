@@ -17,6 +17,7 @@ from typing import Any
 from engine.errors import BundleCorrupt, BundleIncompatible, BundleMissing
 from engine.pixels import Transform
 from engine.prompts import STYLES
+from engine.study_input import FRONTAL_ONLY, Part, inputs_of
 from engine.vocabulary import NUM_CODES, Vocabulary
 
 FORMAT = 1
@@ -83,6 +84,11 @@ class Bundle:
         names = DrawingSettings.__dataclass_fields__.keys() & stated.keys()
         return DrawingSettings(**{name: float(stated[name]) for name in names})
 
+    @property
+    def inputs(self) -> tuple[Part, ...]:
+        """The parts of a study that the model was trained with."""
+        return inputs_of(self.manifest.get("inputs", FRONTAL_ONLY))
+
     def has(self, role: str) -> bool:
         """Tell whether a file plays a role that not every bundle has."""
         return role in self.manifest["files"]
@@ -147,6 +153,22 @@ def check_format(manifest: dict[str, Any]) -> None:
         raise BundleIncompatible(f"bundle.json lacks {', '.join(missing)}")
     if manifest["prompt_version"] not in STYLES:
         raise BundleIncompatible(f"unknown prompt version {manifest['prompt_version']}")
+    check_inputs(manifest)
+
+
+def check_inputs(manifest: dict[str, Any]) -> None:
+    """Refuse parts of a study that this version, or the bundle's own prompts, cannot hold."""
+    stated = manifest.get("inputs", FRONTAL_ONLY)
+    try:
+        inputs = inputs_of(stated)
+    except (TypeError, ValueError) as fault:
+        raise BundleIncompatible(f"bundle.json names unknown inputs: {stated}") from fault
+    if Part.FRONTAL not in inputs:
+        raise BundleIncompatible("the inputs of bundle.json lack the frontal film")
+    if inputs != FRONTAL_ONLY and not STYLES[manifest["prompt_version"]].has_parts:
+        raise BundleIncompatible(
+            f"prompts {manifest['prompt_version']} cannot hold the inputs {', '.join(inputs)}"
+        )
 
 
 def check_files(root: Path, manifest: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from engine import completion
+from engine import completion, parts_cli
 from engine.banner import burn
 from engine.errors import CxrError, PromptError
 from engine.generation import Advance
@@ -96,7 +96,8 @@ def _parser() -> argparse.ArgumentParser:
     film.add_argument("film", type=Path, metavar="FILE", help="a film: DICOM, PNG or JPEG")
     film.add_argument("--force", action="store_true", help="read a film that the guard refuses")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    verbs.add_parser("report", parents=[common, film], help="draft a report")
+    report = verbs.add_parser("report", parents=[common, film], help="draft a report")
+    parts_cli.add_arguments(report)
     ask = verbs.add_parser("ask", parents=[common], help="ask about a film, or put a task")
     ask.add_argument("film", type=Path, nargs="?", metavar="FILE", help="a film, as for report")
     ask.add_argument("question", nargs="?", metavar="QUESTION")
@@ -124,7 +125,7 @@ def _report(options: argparse.Namespace, load: Load) -> None:
     """Draft a report."""
     model, image, inspection = _read_film(options, load)
     with _progress("drafting") as advance:
-        draft = model.report(image, advance=advance)
+        draft = model.report(image, advance=advance, **parts_cli.beside(options, model))
     if options.json:
         _print_json({"status": DRAFT_STATUS, "inspection": asdict(inspection), **asdict(draft)})
         return

@@ -7,7 +7,7 @@ fails.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,8 @@ from engine.results import Image, Inspection
 
 VIEWS = ("frontal", "lateral", "other")
 TURNS = (0, 90, 180, 270)
+FOREIGN = "this is not a chest X-ray"
+LATERAL = "this is a lateral film; a frontal one is needed"
 
 Answers = Mapping[str, NDArray[np.float32]]
 
@@ -56,13 +58,13 @@ def flat(image: Image, answers: Answers, limits: Thresholds) -> str | None:
 def foreign(image: Image, answers: Answers, limits: Thresholds) -> str | None:
     """Check that it is a chest film at all."""
     known = float(answers["novelty"]) <= limits.max_novelty
-    return None if known and view_of(answers) != "other" else "this is not a chest X-ray"
+    return None if known and view_of(answers) != "other" else FOREIGN
 
 
 def sideways(image: Image, answers: Answers, limits: Thresholds) -> str | None:
     """Check that the view is frontal."""
     if view_of(answers) == "lateral":
-        return "this is a lateral film; a frontal one is needed"
+        return LATERAL
     unsure = float(answers["view"][0]) < limits.min_frontal
     return "the view is uncertain; a frontal film is needed" if unsure else None
 
@@ -123,3 +125,15 @@ def inspect(image: Image, answers: Answers, limits: Thresholds) -> Inspection:
         "novelty": float(answers["novelty"]),
     }
     return Inspection(not reasons, view_of(answers), reasons, scores)
+
+
+def as_lateral(inspection: Inspection) -> Inspection:
+    """Return the verdict on a film that is to be the lateral one of its study.
+
+    What is familiar was learned from frontal films: every lateral one is novel, and that it is
+    one says the view.
+    """
+    if inspection.view != "lateral":
+        return replace(inspection, accepted=False, reasons=("this is not a lateral chest film",))
+    reasons = tuple(one for one in inspection.reasons if one not in (FOREIGN, LATERAL))
+    return replace(inspection, accepted=not reasons, reasons=reasons)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Unpack
 
 from engine.generation import Advance
 from engine.pixels import Transform
 from engine.results import Answer, DraftReport, Drawing, Image, Inspection
+from engine.study_input import Beside
 
 
 class Model(Protocol):
@@ -21,8 +22,14 @@ class Model(Protocol):
     def inspect(self, image: Image) -> Inspection:
         """Judge whether a film may be drafted from."""
 
-    def report(self, image: Image, *, advance: Advance = ...) -> DraftReport:
-        """Draft a report."""
+    @property
+    def inputs(self) -> Sequence[str]:
+        """The parts of a study that the model was trained with."""
+
+    def report(
+        self, image: Image, *, advance: Advance = ..., **beside: Unpack[Beside]
+    ) -> DraftReport:
+        """Draft a report from a film and what is known beside it."""
 
     def ask(self, image: Image, question: str, *, advance: Advance = ...) -> Answer:
         """Answer a question."""

@@ -7,10 +7,10 @@ networks do takes its turn between two steps.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import numpy as np
 
@@ -18,17 +18,18 @@ from engine import guard, hints, report
 from engine.assessment import Assessment, Bands, assess
 from engine.backends.base import Backend
 from engine.backends.select import open_backend
-from engine.bundle import Bundle, device_uid_of, open_bundle
+from engine.bundle import Bundle, open_bundle
 from engine.films import FilmReader
 from engine.findings import FINDINGS
 from engine.generation import Advance, draw_codes, ignore, write_text
+from engine.identity import Identified
 from engine.phrases import NO_PHRASES, ROLE, PhraseBook
-from engine.pixels import Transform
-from engine.prompts import DRAW_INSTRUCTIONS, REPORT_INSTRUCTIONS, PromptBuilder
+from engine.prompts import DRAW_INSTRUCTIONS, REPORT_INSTRUCTIONS, Prompt, PromptBuilder
 from engine.results import Answer, DraftReport, Drawing, Evidence, Image, Inspection, Provenance
 from engine.sampling import GREEDY, Sampling
 from engine.scheduler import Scheduler, Urgency
 from engine.slots import SlotPool
+from engine.study_input import FRONTAL_ONLY, Beside, Part, StudyInput
 from engine.vqgan import film_from_codes
 
 MAX_REPORT_TOKENS = 160
@@ -39,7 +40,7 @@ AS_TRAINED = Sampling(temperature=1.0)
 """Neither sharpened nor cut: what training made likely."""
 
 
-class Engine:
+class Engine(Identified):
     """A loaded bundle, ready to answer."""
 
     def __init__(self, bundle: Bundle, backend: Backend) -> None:
@@ -65,41 +66,6 @@ class Engine:
         bundle = open_bundle(bundle_dir)
         return cls(bundle, open_backend(bundle, backend, num_threads))
 
-    @property
-    def name(self) -> str:
-        """The model's name."""
-        return self.bundle.name
-
-    @property
-    def version(self) -> str:
-        """The model's version."""
-        return self.bundle.version
-
-    @property
-    def digest(self) -> str:
-        """The sha256 of ``bundle.json``: names this model and no other."""
-        return self.bundle.digest
-
-    @property
-    def device_uid(self) -> str:
-        """A UID for this very model, new whenever it is retrained (PS3.5 B.2)."""
-        return device_uid_of(self.digest)
-
-    @property
-    def license(self) -> str:
-        """The licence of the weights."""
-        return str(self.bundle.manifest["license"])
-
-    @property
-    def intended_use(self) -> str:
-        """What the model may be used for."""
-        return str(self.bundle.manifest["intended_use"])
-
-    @property
-    def transform(self) -> Transform:
-        """The image transform that training used."""
-        return self.bundle.transform
-
     def inspect(self, image: Image) -> Inspection:
         """Judge whether a film may be drafted from."""
         if not np.isfinite(image).all():
@@ -117,7 +83,7 @@ class Engine:
         blank = np.zeros((1, self.transform.size, self.transform.size), np.float32)
         self.inspect(blank)
         prompt = self.prompt_on(blank, REPORT_INSTRUCTIONS[0])
-        self.write(prompt, WARM_UP_TOKENS, Urgency.ROUTINE)
+        self.write(prompt.ids, WARM_UP_TOKENS, Urgency.ROUTINE)
 
     @property
     def hint_thresholds(self) -> dict[str, float]:
@@ -168,15 +134,20 @@ class Engine:
         hinted: bool = True,
         urgency: Urgency = Urgency.ROUTINE,
         advance: Advance = ignore,
+        **beside: Unpack[Beside],
     ) -> DraftReport:
-        """Draft a report from a frontal film, greedily.
+        """Draft a report from a frontal film and what is known beside it, greedily.
 
-        ``hinted`` may be turned off to see what the image codes alone make the model write.
+        Of ``beside`` the prompt holds the parts in `inputs`, as far as they find room; the
+        provenance says which. ``hinted`` may be turned off to see what the model writes without
+        the line of likely findings.
         """
         started = time.perf_counter()
-        prompt = self.prompt_on(image, REPORT_INSTRUCTIONS[0], hinted=hinted)
-        ids = self.write(prompt, MAX_REPORT_TOKENS, urgency, advance)
-        return self._drafted(ids, started, None)
+        prompt = self.prompt_on(
+            image, REPORT_INSTRUCTIONS[0], hinted=hinted, leave=MAX_REPORT_TOKENS, **beside
+        )
+        ids = self.write(prompt.ids, MAX_REPORT_TOKENS, urgency, advance)
+        return self._drafted(ids, prompt, started, None)
 
     def sample(
         self,
@@ -191,15 +162,18 @@ class Engine:
         For training and for measuring how sure the model is: what is sent is `report`'s.
         """
         started = time.perf_counter()
-        prompt = self.prompt_on(image, REPORT_INSTRUCTIONS[0])
-        ids = self.write(prompt, MAX_REPORT_TOKENS, urgency, sampling=sampling, seed=seed)
-        return self._drafted(ids, started, seed)
+        prompt = self.prompt_on(image, REPORT_INSTRUCTIONS[0], leave=MAX_REPORT_TOKENS)
+        ids = self.write(prompt.ids, MAX_REPORT_TOKENS, urgency, sampling=sampling, seed=seed)
+        return self._drafted(ids, prompt, started, seed)
 
-    def _drafted(self, ids: list[int], started: float, seed: int | None) -> DraftReport:
+    def _drafted(
+        self, ids: list[int], prompt: Prompt, started: float, seed: int | None
+    ) -> DraftReport:
         """Return what was written as a draft."""
         text = self.prompts.text(ids)
         findings, impression = report.parse(text)
-        return DraftReport(findings, impression, text, self.provenance(started, seed, len(ids)))
+        provenance = self.provenance(started, seed, len(ids), prompt.inputs)
+        return DraftReport(findings, impression, text, provenance)
 
     def ask(
         self,
@@ -208,9 +182,10 @@ class Engine:
         *,
         urgency: Urgency = Urgency.ROUTINE,
         advance: Advance = ignore,
+        **beside: Unpack[Beside],
     ) -> Answer:
-        """Answer a question on a film, greedily."""
-        return self.follow(question.strip(), image, urgency=urgency, advance=advance)
+        """Answer a question on a film and what is known beside it, greedily."""
+        return self.follow(question.strip(), image, urgency=urgency, advance=advance, **beside)
 
     def follow(
         self,
@@ -221,15 +196,17 @@ class Engine:
         max_new_tokens: int = MAX_ANSWER_TOKENS,
         urgency: Urgency = Urgency.ROUTINE,
         advance: Advance = ignore,
+        **beside: Unpack[Beside],
     ) -> Answer:
         """Do what an instruction says about a film, or about a text alone, greedily."""
         started = time.perf_counter()
         if image is None:
-            prompt = self.prompts.about_text(instruction, text)
+            prompt = Prompt(self.prompts.about_text(instruction, text), ())
         else:
-            prompt = self.prompt_on(image, instruction)
-        ids = self.write(prompt, max_new_tokens, urgency, advance)
-        return Answer(instruction, self.prompts.text(ids), self.provenance(started, None, len(ids)))
+            prompt = self.prompt_on(image, instruction, leave=max_new_tokens, **beside)
+        ids = self.write(prompt.ids, max_new_tokens, urgency, advance)
+        provenance = self.provenance(started, None, len(ids), prompt.inputs)
+        return Answer(instruction, self.prompts.text(ids), provenance)
 
     def draw(
         self,
@@ -257,13 +234,31 @@ class Engine:
             codes = self.scheduler.run(turns, urgency)
         with self.scheduler.between_steps():
             image = film_from_codes(self.backend, codes)
-        return Drawing(text, image, tuple(codes), self.provenance(started, seed, len(codes)))
+        return Drawing(text, image, tuple(codes), self.provenance(started, seed, len(codes), ()))
 
-    def prompt_on(self, image: Image, instruction: str, *, hinted: bool = True) -> list[int]:
-        """Return the prompt of an instruction on a film."""
-        context = self.context(image) if hinted else ""
-        codes = self.films.codes(image).tolist()
-        return self.prompts.about_image(instruction, codes, context)
+    def prompt_on(
+        self,
+        image: Image,
+        instruction: str,
+        *,
+        hinted: bool = True,
+        leave: int = 0,
+        **beside: Unpack[Beside],
+    ) -> Prompt:
+        """Return the prompt of an instruction on a film and what is known beside it.
+
+        It leaves room for so many tokens of an answer.
+        """
+        lateral = beside.get("lateral") if Part.LATERAL in self.inputs else None
+        study = StudyInput(
+            self.films.codes(image).tolist(),
+            None if lateral is None else self.films.codes(lateral).tolist(),
+            beside.get("indication", ""),
+            beside.get("previous_report", ""),
+            self.context(image) if hinted else "",
+        )
+        room = self.backend.max_length - leave
+        return self.prompts.fitting(instruction, study.only(self.inputs), room)
 
     def write(
         self,
@@ -289,7 +284,13 @@ class Engine:
             )
             return self.scheduler.run(turns, urgency)
 
-    def provenance(self, started: float, seed: int | None, num_tokens: int) -> Provenance:
+    def provenance(
+        self,
+        started: float,
+        seed: int | None,
+        num_tokens: int,
+        inputs: Sequence[str] = FRONTAL_ONLY,
+    ) -> Provenance:
         """Return the record of an answer of so many tokens that began at ``started``."""
         return Provenance(
             bundle_name=self.name,
@@ -300,6 +301,7 @@ class Engine:
             seed=seed,
             milliseconds=round(1000 * (time.perf_counter() - started), 3),
             num_tokens=num_tokens,
+            inputs=tuple(map(str, inputs)),
         )
 
 

@@ -2,8 +2,9 @@
 
 Blocks are separated by one empty line: introduction, ``### Instruction:``, ``Input:``, ``###
 Response:``. An image stands in the input or in the response, never in both (arXiv 2305.11490,
-section 3.3). A bundle names the style that it was trained with; another style is a wrong prompt,
-so unknown names are refused.
+section 3.3). The input of a style with parts names each of them on a line of its own, in the order
+of `engine.study_input.Part`, and leaves out what is not known. A bundle names the style that it was
+trained with; another style is a wrong prompt, so unknown names are refused.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 from tokenizers import Tokenizer
 
 from engine.errors import PromptError
+from engine.study_input import FRONTAL_ONLY, HEADINGS, Part, StudyInput
 from engine.vocabulary import Vocabulary
 
 if TYPE_CHECKING:  # a bundle checks that its prompts are known
@@ -29,16 +31,20 @@ class Style:
 
     with_input: str
     without_input: str
+    has_parts: bool = False
 
+
+_INTRODUCTIONS = (
+    "Below is an instruction that describes a task, paired with an input that provides further "
+    "context. Write a response that appropriately completes the request.\n\n",
+    "Below is an instruction that describes a task. Write a response that appropriately "
+    "completes the request.\n\n",
+)
 
 STYLES: dict[str, Style] = {
-    "alpaca-1": Style(
-        "Below is an instruction that describes a task, paired with an input that provides further "
-        "context. Write a response that appropriately completes the request.\n\n",
-        "Below is an instruction that describes a task. Write a response that appropriately "
-        "completes the request.\n\n",
-    ),
+    "alpaca-1": Style(*_INTRODUCTIONS),
     "alpaca-compact-1": Style("", ""),
+    "alpaca-study-1": Style(*_INTRODUCTIONS, has_parts=True),
 }
 
 REPORT_INSTRUCTIONS: tuple[str, ...] = (
@@ -66,6 +72,14 @@ DRAW_INSTRUCTIONS: tuple[str, ...] = (
     "Build the chest X-ray image described by the text.",
     "Turn this radiology report into a chest X-ray.",
 )
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """The token ids of a prompt on a study, and the parts of the study that it holds."""
+
+    ids: list[int]
+    inputs: tuple[Part, ...]
 
 
 @dataclass(frozen=True)
@@ -98,14 +112,54 @@ class PromptBuilder:
         decoded: str = self.tokenizer.decode(list(ids), skip_special_tokens=True)
         return decoded.strip()
 
+    @property
+    def has_parts(self) -> bool:
+        """Tell whether a prompt can hold more of a study than its frontal film."""
+        return STYLES[self.version].has_parts
+
     def about_image(self, instruction: str, codes: Sequence[int], context: str = "") -> list[int]:
-        """Return the prompt of an instruction on an image, up to where the response starts.
+        """Return the prompt of an instruction on a frontal film, to where the response starts.
 
         ``context`` is a line of text below the image, such as the likely findings.
         """
-        head = f"{STYLES[self.version].with_input}### Instruction:\n{instruction}\n\nInput:\n"
-        tail = f"\n{context}\n\n{RESPONSE}" if context else f"\n\n{RESPONSE}"
-        return [*self.text_ids(head), *self.vocabulary.image(codes), *self.text_ids(tail)]
+        return self.about_study(instruction, StudyInput(codes, context=context))
+
+    def about_study(self, instruction: str, study: StudyInput) -> list[int]:
+        """Return the prompt of an instruction on a study, up to where the response starts.
+
+        A style without parts shows its one film, and the line of likely findings.
+        """
+        ids: list[int] = []
+        text = f"{STYLES[self.version].with_input}### Instruction:\n{instruction}\n\nInput:\n"
+        for place, (heading, value) in enumerate(self._lines(study)):
+            text += "\n" * bool(place) + heading
+            if isinstance(value, str):
+                text += value
+                continue
+            ids += [*self.text_ids(text), *self.vocabulary.image(value)]
+            text = ""
+        text += f"\n{study.context}\n\n{RESPONSE}" if study.context else f"\n\n{RESPONSE}"
+        return [*ids, *self.text_ids(text)]
+
+    def fitting(self, instruction: str, study: StudyInput, room: int) -> Prompt:
+        """Return the prompt with so many parts of a study as ``room`` tokens hold.
+
+        Parts are left out whole, those of `StudyInput.spare` in turn: half a report is another one.
+        """
+        ids = self.about_study(instruction, study)
+        for part in study.spare if self.has_parts else ():
+            if len(ids) <= room:
+                break
+            study = study.without(part)
+            ids = self.about_study(instruction, study)
+        return Prompt(ids, study.parts if self.has_parts else FRONTAL_ONLY)
+
+    def _lines(self, study: StudyInput) -> list[tuple[str, str | Sequence[int]]]:
+        """Return the lines of the input: what each begins with, and its text or image codes."""
+        if not self.has_parts:
+            return [("", study.film)]
+        values = ((part, getattr(study, part)) for part in study.parts)
+        return [(f"{HEADINGS[part]}: ", value) for part, value in values]
 
     def about_text(self, instruction: str, context: str = "") -> list[int]:
         """Return the prompt of an instruction on a text (or on nothing)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,13 @@ class Provenance:
     milliseconds: float
     num_tokens: int = 0
     """Tokens that the model wrote; 0 in records of earlier versions."""
+    inputs: tuple[str, ...] = ("frontal",)
+    """Parts of the study in the prompt (`engine.study_input.Part`); earlier versions knew one."""
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Read a record, of an earlier version as well."""
+        return cls(**{**values, "inputs": tuple(values.get("inputs", cls.inputs))})
 
     @property
     def bundle(self) -> str:
@@ -40,7 +47,7 @@ class Provenance:
 
     def as_json(self) -> dict[str, Any]:
         """Return the record as JSON-ready values."""
-        return asdict(self)
+        return {**asdict(self), "inputs": list(self.inputs)}
 
 
 def bundle_of(provenance: Mapping[str, Any]) -> str:

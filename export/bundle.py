@@ -31,6 +31,7 @@ from engine.nets.load import (
     load_tokenizer,
 )
 from engine.nets.vqgan import Vqgan
+from engine.study_input import Part, inputs_of
 from engine.vocabulary import CODES_PER_IMAGE
 from export.config import INTENDED_USE, LICENSE, ExportSettings
 from export.kept import NOTHING, Kept
@@ -103,6 +104,7 @@ def manifest(
         "drawing": settings.drawing,
         "guard": guard,
         "hints": told(settings.run_dir, recipe),
+        **inputs(recipe),
         "license": LICENSE,
         "intended_use": INTENDED_USE,
         "metrics": measured(settings.run_dir),
@@ -118,9 +120,28 @@ def last_trained(run_dir: Path, stamp: dict[str, Any]) -> dict[str, Any]:
 
 def told(run_dir: Path, recipe: dict[str, Any]) -> dict[str, float]:
     """Return the hints' thresholds, if the model has been taught to read hints."""
-    last = next(recipe[stage] for stage in reversed(TUNINGS) if recipe.get(stage))
-    thresholds = hint_thresholds(run_dir) if last["hints"] else {}
+    thresholds = hint_thresholds(run_dir) if last_stage(recipe)["hints"] else {}
     return {name: round(value, 4) for name, value in thresholds.items()}
+
+
+def inputs(recipe: dict[str, Any]) -> dict[str, list[str]]:
+    """Return the parts of a study that the last stage has taught the model to read, if any."""
+    shares = last_stage(recipe).get("parts") or {}
+    known = [Part.FRONTAL, *(part for part, share in shares.items() if share)]
+    return {"inputs": [str(part) for part in inputs_of(known)]} if len(known) > 1 else {}
+
+
+def with_room(settings: ExportSettings, recipe: dict[str, Any]) -> ExportSettings:
+    """Return settings whose cache holds the rows of a model that reads more than one film."""
+    if not inputs(recipe):
+        return settings
+    longest = int(last_stage(recipe)["max_length"])
+    return replace(settings, max_length=max(settings.max_length, longest))
+
+
+def last_stage(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Return the last stage of instruction tuning of a recipe."""
+    return next(dict(recipe[stage]) for stage in reversed(TUNINGS) if recipe.get(stage))
 
 
 def entries(directory: Path) -> dict[str, Any]:
@@ -173,9 +194,10 @@ def export_bundle(
 
     Returns the bundle's directory.
     """
-    run_dir, parent_dir, stage = settings.run_dir, settings.parent_dir, settings.stage
-    model = load_language_model(run_dir, stage)
-    kept = Kept.of(run_dir, parent_dir, stage) if parent_dir else NOTHING
+    model = load_language_model(settings.run_dir, settings.stage)
+    settings = with_room(settings, model.values["recipe"])
+    run_dir, parent_dir = settings.run_dir, settings.parent_dir
+    kept = Kept.of(run_dir, parent_dir, settings.stage) if parent_dir else NOTHING
     target = settings.output_dir
     partial = target.with_name(target.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)

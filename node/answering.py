@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
+
+from pydicom import dcmread
 
 from engine.errors import CxrError
 from engine.pixels import Transform
 from engine.results import Image
 from engine.scheduler import Urgency
+from engine.study_input import Beside
 from node.clock import Clock
 from node.config import WorkSettings
 from node.errors import DraftRefused
+from node.indication import prompted_indication
 from node.ledger import Ledger
 from node.logs import get_logger, say
 from node.metered_draft import meter_generation
@@ -18,12 +23,22 @@ from node.meters import NO_METERS, Meters
 from node.models import Models
 from node.ports import Renderer
 from node.questions import Question, Questions
+from node.records import ShownParts
 from node.redact import key
 from node.reviews import NoSuccessor, Reviews
 from node.spool import Spool
+from node.task_answers import answer_task, needs_film
 
 _LOG = get_logger("questions")
 _RETRY_S = 2.0
+
+
+@dataclass(frozen=True)
+class AskedFilm:
+    """A film that is asked about, and what is known beside it."""
+
+    image: Image
+    beside: Beside
 
 
 class Films:
@@ -35,8 +50,8 @@ class Films:
         self._spool = spool
         self._renderer = renderer
 
-    def render(self, study_uid: str, generation: int, transform: Transform) -> tuple[str, Image]:
-        """Return the SOP Instance UID of a draft's film, and its image.
+    def render(self, study_uid: str, generation: int, transform: Transform) -> AskedFilm:
+        """Return a draft's film, with the lateral film and the indication that the draft had.
 
         Raises
         ------
@@ -47,11 +62,18 @@ class Films:
         """
         content = self._reviews.content(study_uid, generation)
         instances = self._ledger.instances(study_uid, generation)
-        paths = {one.sop_instance_uid: one.path for one in instances}
+        paths = {one.sop_instance_uid: self._spool.path(one.path) for one in instances}
         if content is None or content["source"] not in paths:
             raise DraftRefused("the film has been removed")
-        source = str(content["source"])
-        return source, self._renderer.render(self._spool.path(paths[source]), transform)
+        source, parts = str(content["source"]), ShownParts.from_json(content.get("parts"))
+        beside = Beside()
+        if parts.lateral is not None and parts.lateral.sop_instance_uid in paths:
+            path = paths[parts.lateral.sop_instance_uid]
+            beside["lateral"] = self._renderer.render(path, transform)
+        if parts.indication:
+            header = dcmread(paths[source], stop_before_pixels=True)
+            beside["indication"] = prompted_indication(header)
+        return AskedFilm(self._renderer.render(paths[source], transform), beside)
 
 
 class Answerer:
@@ -110,10 +132,16 @@ class Answerer:
         place = claimed.study_uid, claimed.generation
         content = self._reviews.content(*place) or {}
         engine = self._models.of_bundle(content.get("report", {}).get("bundle_digest", ""))
-        source, image = self._films.render(*place, engine.transform)
-        answer = engine.ask(image, claimed.text, urgency=Urgency.STAT)
-        provenance = answer.provenance.as_json() | {"source": source}
-        kept = self._questions.answer(claimed, answer.text, provenance, self._clock.now())
+        if claimed.task is None:
+            film = self._films.render(*place, engine.transform)
+            answer = engine.ask(film.image, claimed.text, urgency=Urgency.STAT, **film.beside)
+            text, provenance = answer.text, answer.provenance.as_json()
+        else:
+            is_on_film = needs_film(claimed.task["name"])
+            image = self._films.render(*place, engine.transform).image if is_on_film else None
+            text, provenance = answer_task(engine, claimed.task, image)
+        provenance |= {"source": str(content.get("source", ""))}
+        kept = self._questions.answer(claimed, text, provenance, self._clock.now())
         self._say(claimed, "question.answered" if kept else "question.claim_lost")
         meter_generation(self._meters, "answer", provenance)
 

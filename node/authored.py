@@ -93,8 +93,14 @@ def equipment_purposes(ds: Attributes) -> frozenset[tuple[str, str]]:
 def provenance_line(provenance: Provenance) -> str:
     """Return where an answer came from, without what differs from one run to the next."""
     seed = "greedy" if provenance.seed is None else f"seed {provenance.seed}"
+    parts = "" if provenance.inputs in ((), ("frontal",)) else f", given {_listed(provenance)}"
     return (
         f"bundle {provenance.bundle_name} {provenance.bundle_version}, "
         f"sha256 {provenance.bundle_digest}, prompt {provenance.prompt_version}, "
-        f"backend {provenance.backend}, {seed}"
+        f"backend {provenance.backend}, {seed}{parts}"
     )
+
+
+def _listed(provenance: Provenance) -> str:
+    """Return the parts of the study that the model was given."""
+    return " and ".join(part.replace("_", " ") for part in provenance.inputs)

@@ -12,15 +12,11 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import (
-    AfterValidator,
-    Field,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from engine.config import EngineSettings
 from node.config_alerts import AlertSettings
+from node.config_inputs import InputSettings
 from node.config_kinds import CHANNELS, RESERVED, OutputKind
 from node.config_metrics import MetricsSettings
 from node.config_outputs import HttpSettings, OutputSettings, address_of
@@ -207,6 +203,7 @@ class NodeSettings(Section):
     ledger: LedgerSettings = LedgerSettings()
     intake: IntakeSettings = IntakeSettings()
     study: StudySettings = StudySettings()
+    inputs: InputSettings = InputSettings()
     priors_web: HttpSettings = HttpSettings()
     work: WorkSettings = WorkSettings()
     tls: TlsSettings = TlsSettings()

@@ -17,6 +17,7 @@ from node.announced import IAN_CLASS, MPPS_CLASS
 from node.commitment import SOP_CLASS as COMMITMENT_CLASS
 from node.config import NodeSettings, Settings
 from node.config_outputs import OutputSettings
+from node.conformance_read import attributes_read
 from node.destinations import reached
 from node.finding_codes import FINDING_CODES, PRESENCES
 from node.prior_source import STUDY_ROOT_GET
@@ -82,6 +83,13 @@ def conformance_statement(settings: Settings) -> str:
         _annexes(settings.outputs),
     )
     return "\n\n".join("\n".join(part) for part in parts) + "\n"
+
+
+_TOLD = (
+    "They stand in the report's section Indication as they are. A model that was trained with "
+    "indications is told them without names, numbers and dates, unless `node.inputs.indication` "
+    "is off."
+)
 
 
 def table(headings: Sequence[str], rows: Iterable[Row]) -> Iterator[str]:
@@ -306,6 +314,11 @@ def _annexes(outputs: OutputSettings) -> Iterator[str]:
     yield "### 6.5 Private SOP classes and transfer syntaxes"
     yield ""
     yield "None."
+    yield ""
+    yield "### 6.6 Attributes read as the indication"
+    yield ""
+    yield from table(("tag", "attribute", "where"), attributes_read())
+    yield from _prose(_TOLD)
 
 
 def _objects(outputs: OutputSettings) -> Iterator[Row]:

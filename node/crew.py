@@ -16,11 +16,13 @@ from node.ledger import Ledger
 from node.meters import Meters
 from node.models import Models
 from node.pipeline import Pipeline
+from node.previous_reports import PreviousReports
 from node.priors import Priors, PriorShelf
 from node.questions import Questions
 from node.reviews import Reviews
 from node.scu import Scu
 from node.spool import Spool
+from node.surroundings import Surroundings
 from node.worker import Worker
 
 
@@ -83,6 +85,11 @@ class Crew:
             self._priors(),
             sent_to(bench.settings),
             reviews,
+            Surroundings(
+                bench.renderer,
+                bench.settings.node.inputs,
+                PreviousReports(bench.database, bench.spool),
+            ),
         )
 
     def _priors(self) -> Priors | None:

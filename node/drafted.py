@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from engine.assessment import Assessment
 from engine.results import DraftReport, Drawing, Evidence, Image, Inspection
 from node.outputs import OutputIdentity
-from node.records import Prior, Review
+from node.records import NOTHING_SHOWN, Prior, Review, ShownParts
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ class Drafted:
     counterfactual: Counterfactual | None = None
     earlier: EarlierFilm | None = None
     review: Review | None = None
+    parts: ShownParts = NOTHING_SHOWN
 
     def content(self) -> dict[str, Any]:
         """Return the result that the ledger keeps, as JSON-ready values."""
@@ -69,5 +70,6 @@ class Drafted:
             "drawing": self.drawing and self.drawing.provenance.as_json(),
             "counterfactual": missing and missing.finding,
             "prior": self.earlier and asdict(self.earlier.prior),
+            "parts": asdict(self.parts),
             "review": self.review and asdict(self.review),
         }

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 from engine.assessment import Assessment, Bands
 from engine.config import EngineSettings
@@ -14,6 +14,7 @@ from engine.errors import BundleIncompatible
 from engine.pixels import Transform
 from engine.results import Answer, DraftReport, Drawing, Evidence, Image, Inspection
 from engine.scheduler import Urgency
+from engine.study_input import Beside
 from node import inference_wire as wire
 from node.config import Settings, WorkSettings
 from node.inference_child import IDENTITY, MAX_CALLS
@@ -123,6 +124,11 @@ class InferenceChild:
         return str(self._known("intended_use"))
 
     @property
+    def inputs(self) -> tuple[str, ...]:
+        """The parts of a study that the model was trained with."""
+        return tuple(self._known("inputs"))
+
+    @property
     def transform(self) -> Transform:
         """How a film becomes an image."""
         transform: Transform = self._known("transform")
@@ -132,13 +138,37 @@ class InferenceChild:
         """Tell whether a film may be drafted from."""
         return self._call("inspect", wire.unpack_inspection, image)
 
-    def report(self, image: Image, *, urgency: Urgency = Urgency.ROUTINE) -> DraftReport:
-        """Draft a report."""
-        return self._call("report", wire.unpack_report, image, urgency=urgency)
+    def report(
+        self, image: Image, *, urgency: Urgency = Urgency.ROUTINE, **beside: Unpack[Beside]
+    ) -> DraftReport:
+        """Draft a report from a film and what is known beside it."""
+        return self._call("report", wire.unpack_report, image, beside, urgency=urgency)
 
-    def ask(self, image: Image, question: str, *, urgency: Urgency = Urgency.ROUTINE) -> Answer:
-        """Answer a question on a film."""
-        return self._call("ask", wire.unpack_answer, image, question=question, urgency=urgency)
+    def ask(
+        self,
+        image: Image,
+        question: str,
+        *,
+        urgency: Urgency = Urgency.ROUTINE,
+        **beside: Unpack[Beside],
+    ) -> Answer:
+        """Answer a question on a film and what is known beside it."""
+        return self._call(
+            "ask", wire.unpack_answer, image, beside, question=question, urgency=urgency
+        )
+
+    def follow(
+        self,
+        instruction: str,
+        image: Image | None = None,
+        *,
+        text: str = "",
+        max_new_tokens: int,
+        urgency: Urgency = Urgency.ROUTINE,
+    ) -> Answer:
+        """Do what an instruction says about a film, or about a text alone."""
+        asked = wire.pack_task(instruction, text, max_new_tokens)
+        return self._call("follow", wire.unpack_answer, image, urgency=urgency, task=asked)
 
     def draw(self, text: str, *, seed: int, urgency: Urgency = Urgency.ILLUSTRATION) -> Drawing:
         """Draw a synthetic film."""
@@ -146,8 +176,8 @@ class InferenceChild:
 
     def assess(self, image: Image, text: str, bands: Bands) -> tuple[Assessment, ...]:
         """Tell what the classifier sees of each finding beside what a draft says."""
-        asked = {"text": text, "bands": vars(bands)}
-        return self._call("assess", wire.unpack_assessments, image, **asked)
+        bounds = vars(bands)
+        return self._call("assess", wire.unpack_assessments, image, text=text, bands=bounds)
 
     def evidence(self, image: Image) -> Mapping[str, Evidence]:
         """Tell where each finding's evidence lies; empty where the model cannot."""
@@ -164,6 +194,7 @@ class InferenceChild:
         kind: str,
         read: Callable[[Message], _Result],
         image: Image | None = None,
+        beside: Beside | None = None,
         **fields: object,
     ) -> _Result:
         """Put a request to the model.
@@ -173,8 +204,9 @@ class InferenceChild:
         EngineError
             The model could not answer, or its process did not survive it (`InferenceFault`).
         """
-        arrays = {} if image is None else {"image": image}
-        request = Message({"call": kind, **fields}, arrays)
+        texts, arrays = wire.pack_beside(beside or {})
+        arrays |= {} if image is None else {"image": image}
+        request = Message({"call": kind, **texts, **fields}, arrays)
         try:
             with self._turns.turn(self._timeout_s):
                 return self._open().exchange(kind, read, request)
@@ -212,6 +244,7 @@ def _hello(message: Message) -> Mapping[str, Any]:
     return {
         **{name: str(fields[name]) for name in IDENTITY},
         "transform": Transform.from_json(fields["transform"]),
+        "inputs": [str(part) for part in fields["inputs"]],
         "notes": [str(note) for note in fields["notes"]],
     }
 

@@ -68,10 +68,20 @@ Call = Callable[[Drafter, Message], Message]
 CALLS: Mapping[str, Call] = {
     "inspect": lambda engine, asked: wire.pack_inspection(engine.inspect(_image(asked))),
     "report": lambda engine, asked: wire.pack_report(
-        engine.report(_image(asked), urgency=_urgency(asked))
+        engine.report(_image(asked), urgency=_urgency(asked), **wire.unpack_beside(asked))
     ),
     "ask": lambda engine, asked: wire.pack_answer(
-        engine.ask(_image(asked), asked.fields["question"], urgency=_urgency(asked))
+        engine.ask(
+            _image(asked),
+            asked.fields["question"],
+            urgency=_urgency(asked),
+            **wire.unpack_beside(asked),
+        )
+    ),
+    "follow": lambda engine, asked: wire.pack_answer(
+        engine.follow(
+            image=asked.arrays.get("image"), urgency=_urgency(asked), **asked.fields["task"]
+        )
     ),
     "draw": lambda engine, asked: wire.pack_drawing(
         engine.draw(asked.fields["text"], seed=asked.fields["seed"], urgency=_urgency(asked))
@@ -145,8 +155,8 @@ class Service:
         engine.warm_up()
         identity = {name: getattr(engine, name) for name in IDENTITY}
         self._engine = engine
-        transform = engine.transform.as_json()
-        return Message({**identity, "transform": transform, "notes": notes.lines})
+        made_for = {"transform": engine.transform.as_json(), "inputs": list(engine.inputs)}
+        return Message({**identity, **made_for, "notes": notes.lines})
 
     def _begin(self, head: Head, engine: Drafter) -> None:
         """Read the rest of a request and leave it to a thread."""

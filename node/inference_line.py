@@ -43,6 +43,7 @@ LIMITS: Mapping[str, float] = {
     "evidence": 0.05,
     "report": 0.25,
     "ask": 0.25,
+    "follow": 0.25,
     "draw": 0.25,
 }
 """What each call may take of `node.work.draft_timeout_s`: a whole draft, two drawings included,

@@ -12,13 +12,14 @@ import math
 import struct
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.assessment import Assessment
 from engine.results import Answer, DraftReport, Drawing, Evidence, Image, Inspection, Provenance
+from engine.study_input import Beside
 from engine.vocabulary import CODES_PER_IMAGE, NUM_CODES
 
 Array = NDArray[np.float32]
@@ -29,6 +30,8 @@ MARK = b"CXR2"
 HELLO = 0
 """The number of what the model says without being asked."""
 MAX_BYTES = 64 * 1024 * 1024
+LATERAL = "lateral"
+_TEXTS: tuple[Literal["indication"], Literal["previous_report"]] = ("indication", "previous_report")
 
 
 class Nonsense(ValueError):
@@ -104,6 +107,25 @@ def unpack(text: bytes, raw: bytes) -> Message:
             for (name, shape), size, end in zip(shapes, sizes, ends, strict=True)
         },
     )
+
+
+def pack_beside(beside: Beside) -> tuple[dict[str, str], dict[str, Array]]:
+    """Return what is given beside a film: texts and, where it is known, the lateral film."""
+    texts: dict[str, str] = {name: beside[name] for name in _TEXTS if name in beside}
+    lateral = beside.get("lateral")
+    return texts, {} if lateral is None else {LATERAL: lateral}
+
+
+def unpack_beside(message: Message) -> Beside:
+    """Read what `pack_beside` wrote."""
+    indication, previous = (str(message.fields.get(name, "")) for name in _TEXTS)
+    lateral = message.arrays.get(LATERAL)
+    return Beside(lateral=lateral, indication=indication, previous_report=previous)
+
+
+def pack_task(instruction: str, text: str, max_new_tokens: int) -> dict[str, Any]:
+    """Return what the model is to do."""
+    return {"instruction": instruction, "text": text, "max_new_tokens": max_new_tokens}
 
 
 def pack_inspection(inspection: Inspection) -> Message:
@@ -195,4 +217,4 @@ def _finite(array: Array) -> Array:
 
 
 def _provenance(message: Message) -> Provenance:
-    return Provenance(**message.fields["provenance"])
+    return Provenance.from_json(message.fields["provenance"])

@@ -16,6 +16,7 @@ from node.drafted import Drafted
 from node.heatmap import build_heatmap
 from node.made import Made
 from node.outputs import BASIC_TEXT, COUNTERFACTUAL, FINDINGS, HEATMAP, REPORT, SYNTHETIC
+from node.records import ImageReference, ShownParts
 from node.rules import is_synthetic
 from node.sc import build_synthetic_sc
 from node.sr_document import Basis
@@ -53,8 +54,9 @@ def _report(drafted: Drafted, settings: OutputSettings) -> Dataset | None:
 
 
 def _findings(drafted: Drafted, settings: OutputSettings) -> Dataset | None:
+    basis = _basis(drafted)
     return build_findings_sr(
-        _basis(drafted),
+        replace(basis, images=basis.images[:1]),  # the classifier saw the frontal film alone
         drafted.assessments,
         drafted.draft.text,
         drafted.identity,
@@ -114,9 +116,24 @@ def _fhir(drafted: Drafted, settings: OutputSettings) -> Made:
 
 
 def _basis(drafted: Drafted) -> Basis:
-    source = drafted.film.ds
+    """Return what the drafted text rests on."""
+    source, parts = drafted.film.ds, drafted.parts
     earlier = drafted.earlier and drafted.earlier.ds
-    return Basis(source, [source], drafted.draft.provenance, [earlier] if earlier else [])
+    images = [source, *([_referenced(parts.lateral)] if parts.lateral else [])]
+    other = [*([earlier] if earlier else []), *_film_before(parts)]
+    return Basis(source, images, drafted.draft.provenance, other)
+
+
+def _film_before(parts: ShownParts) -> list[Dataset]:
+    return [_referenced(parts.previous.film)] if parts.previous else []
+
+
+def _referenced(image: ImageReference) -> Dataset:
+    """Return as much of an image as refers to it."""
+    ds = Dataset()
+    ds.StudyInstanceUID, ds.SeriesInstanceUID = image.study_uid, image.series_uid
+    ds.SOPClassUID, ds.SOPInstanceUID = image.sop_class_uid, image.sop_instance_uid
+    return ds
 
 
 def _words(drafted: Drafted) -> Words:
@@ -130,6 +147,7 @@ def _words(drafted: Drafted) -> Words:
             *(text for one in drafted.assessments if (text := disagreement(one))),
         ],
         prior_date=earlier.prior.date if earlier else "",
+        previous_date=drafted.parts.previous.date if drafted.parts.previous else "",
     )
     return replace(words, addendum=tuple(lines_of(review))) if review else words
 

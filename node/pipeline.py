@@ -7,8 +7,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from pydicom import dcmread
-from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 
 from engine.assessment import Assessment, Bands
 from engine.counterfactual import without
@@ -18,8 +16,9 @@ from engine.scheduler import Urgency
 from engine.statistics import measured
 from node.clock import Clock, as_datetime
 from node.config_outputs import OutputSettings
-from node.drafted import Counterfactual, Drafted, EarlierFilm, Film
+from node.drafted import Counterfactual, Drafted, Film
 from node.drift import MEASURED, detail_of
+from node.earlier_films import EarlierFilms
 from node.errors import DraftRefused
 from node.headers import read_facts
 from node.made import Made
@@ -30,7 +29,6 @@ from node.ports import Drafter, PriorSearch, Renderer, Revisions
 from node.records import (
     Claim,
     Finished,
-    Prior,
     Stage,
     StoredInstance,
     StoredOutput,
@@ -40,6 +38,7 @@ from node.routing import SHADOW, Route, SendMap, by_kind, decide, facts_of
 from node.rules import InstanceFacts, choose_image
 from node.spool import Spool
 from node.studies import State
+from node.surroundings import Surroundings
 
 
 class StudyRefused(DraftRefused):
@@ -87,6 +86,8 @@ class Pipeline:
         What goes where, if no rule of the settings says otherwise.
     revisions
         Knows what people made of earlier drafts; None where nobody can.
+    surroundings
+        Gathers what a model is given beside a film; None takes the settings' defaults.
     """
 
     def __init__(
@@ -99,15 +100,17 @@ class Pipeline:
         priors: PriorSearch | None = None,
         send: SendMap | None = None,
         revisions: Revisions | None = None,
+        surroundings: Surroundings | None = None,
     ) -> None:
         self._models = models
         self._renderer = renderer
         self._settings = settings
         self._spool = spool
         self._clock = clock
-        self._priors = priors
+        self._earlier = EarlierFilms(spool, priors)
         self._send = send or {}
         self._revisions = revisions
+        self._surroundings = surroundings or Surroundings(renderer)
 
     def draft_study(self, claim: Claim, instances: tuple[StoredInstance, ...]) -> Finished:
         """Draft one generation of a study; its objects are on disk when this returns.
@@ -130,10 +133,14 @@ class Pipeline:
         if not journey.route.drafts:
             raise StudyRefused(State.SKIPPED, f"rule {journey.route.rule} wants no draft")
         film = self._choose(images, journey)
-        earlier = self._look_for_prior(film, journey)
+        earlier = self._earlier.look(claim, film, journey.passed)
         engine = journey.engine
-        draft = engine.report(film.image, urgency=_urgency(claim))
+        parts = self._surroundings.gather(engine, images, film)
+        draft = engine.report(film.image, urgency=_urgency(claim), **parts.beside)
         journey.passed("reported", draft.provenance.bundle)
+        shown = draft.provenance.inputs
+        if detail := parts.detail(shown):
+            journey.passed("inputs", detail)
         assessments = engine.assess(film.image, draft.text, self._bands())
         drafted = Drafted(
             film,
@@ -143,6 +150,7 @@ class Pipeline:
             engine.evidence(film.image) if HEATMAP in journey.wanted else {},
             *self._draw(draft, assessments, journey),
             earlier,
+            parts=parts.shown(shown),
         )
         return self._finish(drafted, journey)
 
@@ -185,8 +193,7 @@ class Pipeline:
         identity = of_model(
             _identity(journey, film), revision.draft.provenance, journey.engine.device_uid
         )
-        prior = revision.prior
-        earlier = EarlierFilm(prior, self._header(prior)) if prior else None
+        earlier = self._earlier.known(revision.prior)
         return self._finish(revision.applied(film, identity, self._bands(), earlier), journey)
 
     def _finish(self, drafted: Drafted, journey: _Journey) -> Finished:
@@ -246,27 +253,6 @@ class Pipeline:
         if rejected:
             raise StudyRefused(State.SKIPPED, f"no acceptable film: {_join(rejected)}", stages)
         raise StudyRefused(State.FAILED, f"unreadable pixels: {_join(unreadable)}", stages)
-
-    def _look_for_prior(self, film: Film, journey: _Journey) -> EarlierFilm | None:
-        """Return the last film before this study, if a peer has one to give in time."""
-        if self._priors is None:
-            return None
-        answer = self._priors.look(journey.claim, film.ds)
-        for name in answer.asked:
-            journey.passed("queried", name)
-        journey.passed("prior", answer.detail)
-        if answer.prior is None:
-            return None
-        return EarlierFilm(answer.prior, self._header(answer.prior))
-
-    def _header(self, prior: Prior) -> Dataset | None:
-        """Return the header of an earlier film; one that cannot be read is named by date only."""
-        if prior.path is None:
-            return None
-        try:
-            return dcmread(self._spool.path(prior.path), stop_before_pixels=True)
-        except (OSError, InvalidDicomError):
-            return None
 
     def _store(self, kind: str, made: Made) -> StoredOutput:
         path, sha256 = self._spool.store_output(made)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Unpack
 
 from pydicom.dataset import Dataset
 
@@ -12,6 +12,7 @@ from engine.assessment import Assessment, Bands
 from engine.pixels import Transform
 from engine.results import Answer, DraftReport, Drawing, Evidence, Image, Inspection
 from engine.scheduler import Urgency
+from engine.study_input import Beside
 from node.records import Claim, PriorAnswer
 from node.revisions import Revision
 
@@ -43,17 +44,41 @@ class Drafter(Protocol):
     def transform(self) -> Transform:
         """How a film becomes an image."""
 
+    @property
+    def inputs(self) -> Sequence[str]:
+        """The parts of a study that the model was trained with (`engine.study_input.Part`)."""
+
     def warm_up(self) -> None:
         """Do now what would otherwise be done for the first study."""
 
     def inspect(self, image: Image) -> Inspection:
         """Tell whether a film may be drafted from."""
 
-    def report(self, image: Image, *, urgency: Urgency = Urgency.ROUTINE) -> DraftReport:
-        """Draft a report."""
+    def report(
+        self, image: Image, *, urgency: Urgency = Urgency.ROUTINE, **beside: Unpack[Beside]
+    ) -> DraftReport:
+        """Draft a report from a film and what is known beside it."""
 
-    def ask(self, image: Image, question: str, *, urgency: Urgency = Urgency.ROUTINE) -> Answer:
-        """Answer a question on a film."""
+    def ask(
+        self,
+        image: Image,
+        question: str,
+        *,
+        urgency: Urgency = Urgency.ROUTINE,
+        **beside: Unpack[Beside],
+    ) -> Answer:
+        """Answer a question on a film and what is known beside it."""
+
+    def follow(
+        self,
+        instruction: str,
+        image: Image | None = None,
+        *,
+        text: str = "",
+        max_new_tokens: int,
+        urgency: Urgency = Urgency.ROUTINE,
+    ) -> Answer:
+        """Do what an instruction says about a film, or about a text alone."""
 
     def draw(self, text: str, *, seed: int, urgency: Urgency = Urgency.ILLUSTRATION) -> Drawing:
         """Draw a synthetic film."""

@@ -37,6 +37,8 @@ class Question:
     answered_at: float | None
     reason: str
     carried_by: int | None
+    task: dict[str, Any] | None = None
+    """The task that it is (`node.offers`), where it is no question in free words."""
 
     @property
     def state(self) -> str:
@@ -73,8 +75,16 @@ class Questions:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def ask(self, study_uid: str, text: str, *, by: str, now: float) -> Question:
-        """Take a question on the latest draft of a study.
+    def ask(
+        self,
+        study_uid: str,
+        text: str,
+        *,
+        by: str,
+        now: float,
+        task: Mapping[str, Any] | None = None,
+    ) -> Question:
+        """Take a question on the latest draft of a study; a task with what it is asked with.
 
         Raises
         ------
@@ -91,6 +101,7 @@ class Questions:
                 hint = "ask once its draft is there; a study without one has no film to ask about"
                 raise QuestionRefused("the study has no draft", hint=hint)
             values = {"study_uid": study_uid, "generation": generation, "text": line}
+            values["task"] = task and dict(task)
             times = {"asked_at": now, "next_at": now, "asked_by": by}
             row = connection.execute(
                 question.insert().values(**values, **times).returning(*question.c)

@@ -102,6 +102,46 @@ class Review:
     """Questions with the answers that the model gave."""
 
 
+@dataclass(frozen=True)
+class ImageReference:
+    """An image by its UIDs, as a report refers to it."""
+
+    study_uid: str
+    series_uid: str
+    sop_class_uid: str
+    sop_instance_uid: str
+
+
+@dataclass(frozen=True)
+class PreviousReport:
+    """A report of an earlier study that a reader accepted or edited: of which film, and when."""
+
+    film: ImageReference
+    generation: int
+    date: str
+    verdict: str
+
+
+@dataclass(frozen=True)
+class ShownParts:
+    """What the model was shown of a study beside its frontal film."""
+
+    lateral: ImageReference | None = None
+    indication: bool = False
+    previous: PreviousReport | None = None
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any] | None) -> ShownParts:
+        """Read what `dataclasses.asdict` made of one; None where an earlier version drafted."""
+        if not values:
+            return NOTHING_SHOWN
+        lateral, before = values["lateral"], values["previous"]
+        previous = before and PreviousReport(**{**before, "film": ImageReference(**before["film"])})
+        return cls(lateral and ImageReference(**lateral), values["indication"], previous)
+
+
+NOTHING_SHOWN = ShownParts()
+
 PriorOutcome = Literal["found", "none", "timeout", "error"]
 
 

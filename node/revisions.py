@@ -10,7 +10,7 @@ from engine.bundle import device_uid_of
 from engine.results import DraftReport, Inspection, Provenance
 from node.drafted import Drafted, EarlierFilm, Film
 from node.outputs import OutputIdentity
-from node.records import Prior, Review
+from node.records import Prior, Review, ShownParts
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,11 @@ class Revision:
         known = self.content.get("prior")
         return Prior(**known) if known else None
 
+    @property
+    def parts(self) -> ShownParts:
+        """What the model had been shown of the study beside the film."""
+        return ShownParts.from_json(self.content.get("parts"))
+
     def assessments(self, bands: Bands) -> tuple[Assessment, ...]:
         """Return what the classifier saw then beside what the text says now."""
         rows = self.content.get("assessments") or ()
@@ -76,6 +81,7 @@ class Revision:
             self.assessments(bands),
             earlier=earlier,
             review=self.review,
+            parts=self.parts,
         )
 
 

@@ -86,6 +86,18 @@ def choose_image(candidates: Sequence[InstanceFacts]) -> ImageChoice:
     return ImageChoice(tuple(sorted(usable, key=_preference)), rejected)
 
 
+def choose_lateral(candidates: Sequence[InstanceFacts], frontal_uid: str) -> ImageChoice:
+    """Order the instances of a study by how likely each is its lateral film.
+
+    One that is labelled lateral comes before one without a label; of what is labelled frontal, or
+    is the film that the draft is made from, none is tried: the guard has to look at each.
+    """
+    judged = [(facts, _no_lateral(facts, frontal_uid) or unusable(facts)) for facts in candidates]
+    usable = [facts for facts, reason in judged if reason is None]
+    rejected = tuple((facts, reason) for facts, reason in judged if reason is not None)
+    return ImageChoice(tuple(sorted(usable, key=_lateral_preference)), rejected)
+
+
 def speaks_of_chest(text: str) -> bool:
     """Tell whether a body part or a description suggests the chest."""
     return any(word in text.upper() for word in _CHEST)
@@ -108,6 +120,13 @@ def unusable(facts: InstanceFacts) -> str | None:
     return None
 
 
+def _no_lateral(facts: InstanceFacts, frontal_uid: str) -> str | None:
+    """Return why an instance is not tried as a lateral film, going by its label."""
+    is_frontal = facts.view_position.strip().upper() in ("PA", "AP")
+    is_source = facts.sop_instance_uid == frontal_uid
+    return "it is a frontal film" if is_frontal or is_source else None
+
+
 def _shown(text: str) -> str:
     """Return a coded header value for a sentence; anything that is not one stays unsaid."""
     coded = text.isascii() and text.replace(" ", "").replace("_", "").isalnum() and len(text) <= 16
@@ -123,6 +142,11 @@ def _preference(facts: InstanceFacts) -> tuple[int, bool, bool, int, str]:
         -facts.rows * facts.columns,
         facts.sop_instance_uid,
     )
+
+
+def _lateral_preference(facts: InstanceFacts) -> tuple[bool, tuple[int, bool, bool, int, str]]:
+    """Return the sort key: labelled otherwise than frontal first, then as frontal films."""
+    return view_rank(facts.view_position) < LABELLED_OTHERWISE, _preference(facts)
 
 
 def _is_report(ds: Attributes) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-SCHEMA_VERSION = "0002"
+SCHEMA_VERSION = "0003"
 """The latest revision in `node.ledger_versions`."""
 
 metadata = sa.MetaData()
@@ -213,10 +213,12 @@ question = sa.Table(
     sa.Column("answered_at", sa.Float, index=True),
     sa.Column("reason", sa.String, nullable=False, default=""),
     sa.Column("carried_by", sa.Integer),
+    sa.Column("task", sa.JSON(none_as_null=True)),
 )
 """Questions on the film of a draft; open until `answered_at`, whether answered or given up.
 
-`carried_by` is the generation whose report carries the answer."""
+`carried_by` is the generation whose report carries the answer; `task` the task that it is, if any,
+with what it was asked with."""
 
 feedback = sa.Table(
     "feedback",

@@ -12,12 +12,11 @@ from pydicom.uid import UID, BasicTextSRStorage, EnhancedSRStorage
 from engine.results import DraftReport
 from node import codes, sr_items
 from node.config_outputs import ReportSettings
-from node.copied import own_text, text_of
+from node.copied import own_text
+from node.indication import indication_of
 from node.outputs import BASIC_TEXT, REPORT, OutputIdentity
 from node.sr_document import BANNER, Basis, DocumentStyle, new_document, template
 from node.uids import MANUFACTURER, derive_uid
-
-_INDICATIONS = ("ReasonForTheRequestedProcedure", "ReasonForVisit")
 
 
 @dataclass(frozen=True)
@@ -37,15 +36,26 @@ class Words:
 
 
 def words_of(
-    basis: Basis, draft: DraftReport, *, remarks: Sequence[str] = (), prior_date: str = ""
+    basis: Basis,
+    draft: DraftReport,
+    *,
+    remarks: Sequence[str] = (),
+    prior_date: str = "",
+    previous_date: str = "",
 ) -> Words:
-    """Return what a draft says, and what is known of why the film was taken and of earlier ones."""
+    """Return what a draft says, and what is known of why the film was taken and of earlier ones.
+
+    Parameters
+    ----------
+    prior_date, previous_date
+        Of the earlier film that was found, and of the study whose report the model was given.
+    """
     return Words(
         findings=draft.findings,
         impression=draft.impression,
         remarks=remarks,
-        indication=_indication(basis.source),
-        comparison=_comparison(prior_date),
+        indication=indication_of(basis.source),
+        comparison=_comparison(prior_date, previous_date),
     )
 
 
@@ -110,19 +120,23 @@ def _basic_predecessor(item: Dataset) -> Dataset:
     return basic
 
 
-def _indication(source: Dataset) -> tuple[str, ...]:
-    """Return why the film was asked for, as far as its header says."""
-    places = [source, *(source.get("RequestAttributesSequence") or ())]
-    found = (text_of(place, keyword) for place in places for keyword in _INDICATIONS)
-    return tuple(dict.fromkeys(text for text in found if text))
+def _comparison(prior_date: str, previous_date: str) -> tuple[str, ...]:
+    """Return what is known of an earlier study; that its film was not compared is said, too."""
+    film = (
+        f"An earlier chest film of {_spoken(prior_date)} is on record. This draft does not "
+        "compare with it."
+    )
+    report = (
+        f"The software was given the report of {_spoken(previous_date)}, which a reader had "
+        "accepted or edited; it has not seen the film of that day."
+    )
+    said = ((prior_date, film), (previous_date, report))
+    return tuple(sentence for date, sentence in said if date)
 
 
-def _comparison(prior_date: str) -> tuple[str, ...]:
-    """Return what is known of an earlier film; that it was not compared is said, too."""
-    if not prior_date:
-        return ()
-    date = f"{prior_date[:4]}-{prior_date[4:6]}-{prior_date[6:8]}"
-    return (f"An earlier chest film of {date} is on record. This draft does not compare with it.",)
+def _spoken(date: str) -> str:
+    """Return a date (DA) as people write it."""
+    return f"{date[:4]}-{date[4:6]}-{date[6:8]}"
 
 
 def _set_content(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 from pydicom import dcmread
@@ -23,6 +24,7 @@ from engine.results import (
     Provenance,
 )
 from engine.scheduler import Urgency
+from engine.study_input import Beside, Part
 
 
 class FakeEngine:
@@ -35,6 +37,7 @@ class FakeEngine:
     license = "none"
     intended_use = "tests"
     transform = Transform()
+    inputs: tuple[str, ...] = ("frontal",)
 
     def __init__(self, *, rejects: tuple[str, ...] = (), fails: bool = False) -> None:
         self.rejects = rejects
@@ -43,6 +46,8 @@ class FakeEngine:
         self.urgencies: list[Urgency] = []
         self.may_answer = threading.Event()
         self.may_answer.set()
+        self.given: list[Beside] = []
+        """What was given beside each film that was reported on or asked about."""
 
     def warm_up(self) -> None:
         """There is nothing to load."""
@@ -50,22 +55,49 @@ class FakeEngine:
     def inspect(self, image: Image) -> Inspection:
         return Inspection(not self.rejects, "frontal", self.rejects, {"frontal": 1.0})
 
-    def report(self, image: Image, *, urgency: Urgency = Urgency.ROUTINE) -> DraftReport:
+    def report(
+        self, image: Image, *, urgency: Urgency = Urgency.ROUTINE, **beside: Unpack[Beside]
+    ) -> DraftReport:
         self.may_answer.wait(30)
+        self.given.append(beside)
         if self.fails:
             raise EngineError("the fake model was told to fail")
         self.num_reports += 1
         finding = f"The mean of the film is {float(image.mean()):.3f}."
         impression = "No acute finding."
         text = f"{finding} {impression}"
-        return DraftReport((finding,), (impression,), text, self._provenance(None))
+        return DraftReport((finding,), (impression,), text, self._provenance(None, **beside))
 
-    def ask(self, image: Image, question: str, *, urgency: Urgency = Urgency.ROUTINE) -> Answer:
+    def ask(
+        self,
+        image: Image,
+        question: str,
+        *,
+        urgency: Urgency = Urgency.ROUTINE,
+        **beside: Unpack[Beside],
+    ) -> Answer:
         self.urgencies.append(urgency)
+        self.given.append(beside)
         if self.fails:
             raise EngineError("the fake model was told to fail")
         text = f"The mean of the film is {float(image.mean()):.3f}."
-        return Answer(question, text, self._provenance(None))
+        return Answer(question, text, self._provenance(None, **beside))
+
+    def follow(
+        self,
+        instruction: str,
+        image: Image | None = None,
+        *,
+        text: str = "",
+        max_new_tokens: int = 64,
+        urgency: Urgency = Urgency.ROUTINE,
+    ) -> Answer:
+        """Say yes of films and repeat texts: replies that tasks can read."""
+        self.urgencies.append(urgency)
+        if self.fails:
+            raise EngineError("the fake model was told to fail")
+        said = "Yes." if image is not None else f"Said of: {text}"
+        return Answer(instruction, said, self._provenance(None))
 
     def draw(self, text: str, *, seed: int, urgency: Urgency = Urgency.ILLUSTRATION) -> Drawing:
         ramp = np.linspace(-1, 1, 256, dtype=np.float32)
@@ -78,8 +110,14 @@ class FakeEngine:
     def evidence(self, image: Image) -> dict[str, Evidence]:
         return {name: np.eye(8, dtype=np.float32) for name in FINDINGS}
 
-    def _provenance(self, seed: int | None) -> Provenance:
-        return Provenance(self.name, self.version, self.digest, "1", "fake", seed, 1.0)
+    def _provenance(self, seed: int | None, **beside: Unpack[Beside]) -> Provenance:
+        """Return a record that names the parts that the model knows and was given."""
+        given = {name for name, value in beside.items() if isinstance(value, np.ndarray) or value}
+        inputs = tuple(part for part in Part if part in self.inputs and part in {*given, "frontal"})
+        shown = tuple(map(str, inputs))
+        return Provenance(
+            self.name, self.version, self.digest, "1", "fake", seed, 1.0, inputs=shown
+        )
 
 
 class PlainRenderer:

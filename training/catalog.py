@@ -24,7 +24,7 @@ from engine.findings import FINDINGS, NIH_TO_FINDING
 from engine.labeler import label
 from engine.pixels import Transform, render_file, to_uint8
 from training.errors import CatalogError
-from training.sections import Report, clean_report, clean_section
+from training.sections import Report, clean_indication, clean_report
 
 SPLITS = ("train", "val")
 MAX_DROPPED_SHARE = 0.05
@@ -45,8 +45,9 @@ class Film:
 
     ``labels`` has one entry per name in `engine.findings.FINDINGS`: 1 present, 0 absent, -1
     uncertain, ``None`` not mentioned. ``projection`` is PA, AP or the like as the source states
-    it; ``earliest`` marks the films of a patient's first study; the ``written`` sections are the
-    report before cleaning, which only evaluation reads; ``age`` is in years.
+    it; ``earliest`` marks the films of a patient's first study, ``previous_study_id`` names the
+    study before another; the ``written`` sections are the report before cleaning, which only
+    evaluation reads; ``age`` is in years.
     """
 
     image_id: str
@@ -69,6 +70,7 @@ class Film:
     device: str = ""
     mesh: str = ""
     earliest: bool = True
+    previous_study_id: str = ""
     written_findings: str = ""
     written_impression: str = ""
 
@@ -157,7 +159,7 @@ def film_from_manifest(row: dict[str, Any], root: Path) -> Film:
         findings=report.findings,
         impression=report.impression,
         labels=label_row(row, report),
-        indication=clean_section(row.get("indication")),
+        indication=clean_indication(row.get("indication")),
         projection=row.get("view_position") or "",
         sex=(row.get("sex") or "").upper(),
         age=age_of(row.get("age")),

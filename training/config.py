@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from engine.nets.vqgan import VqganConfig
 from engine.pixels import Transform
+from engine.prompts import STYLES
 from training.errors import RecipeError
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -126,6 +127,10 @@ class BaseSection(Section):
     prompt_version: str = "alpaca-1"
 
 
+PartName = Literal["lateral", "indication", "previous_report"]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
 class LoraSection(Section):
     """Low-rank adapters (arXiv 2106.09685); embeddings and head are trained whole beside them."""
 
@@ -140,9 +145,10 @@ class SftSection(Section):
     ``target`` is the part of a report that is written and drawn from; ``directions`` tells whether
     a film serves as input and as output or, as published, as one of the two for good;
     ``abnormal_share`` is how often a film with a finding is picked; ``hints`` how often a prompt
-    names the likely findings; ``typical`` which share of the reports of the same findings, those
-    worded most usually, is learned to be written (`training.typical`). ``batch_size`` is global:
-    all processes and ``accumulation`` parts of a step together.
+    names the likely findings; ``parts`` how often it holds a further part of the study that the
+    study has (`training.study_parts`); ``typical`` which share of the reports of the same findings,
+    those worded most usually, is learned to be written (`training.typical`). ``batch_size`` is
+    global: all processes and ``accumulation`` parts of a step together.
     """
 
     mixture: dict[str, float] = Field(
@@ -155,6 +161,7 @@ class SftSection(Section):
     abnormal_share: float | None = Field(None, ge=0, le=1)
     label_films: bool = False
     hints: float = Field(0.0, ge=0, le=1)
+    parts: dict[PartName, Share] = Field(default_factory=dict)
     typical: float = Field(1.0, gt=0, le=1)
     text_file: Path | None = None
     image_token_weight: float = 1.0
@@ -172,6 +179,13 @@ class SftSection(Section):
     parallel: Literal["ddp", "fsdp"] = "ddp"
     activation_checkpointing: bool = False
     checkpoint_every: int = 500
+
+    @model_validator(mode="after")
+    def previous_reports_exist(self) -> Self:
+        """Refuse previous reports where only first studies are learned from."""
+        if self.earliest_only and self.parts.get("previous_report"):
+            raise ValueError("earliest_only leaves no study with a previous report")
+        return self
 
 
 class VqaSection(Section):
@@ -272,6 +286,15 @@ class Recipe(Section):
         """Refuse a second tokenizer pass whose network is not the first's."""
         if self.tokenizer2 is not None and self.tokenizer2.net() != self.tokenizer.net():
             raise ValueError("tokenizer2 must have the sizes of tokenizer (or be null)")
+        return self
+
+    @model_validator(mode="after")
+    def prompts_hold_the_parts(self) -> Self:
+        """Refuse parts of a study in prompts that have no place for them."""
+        style = STYLES.get(self.base.prompt_version)
+        stages = (self.sft, self.sft2, self.sft3, self.sft4)
+        if any(stage and stage.parts for stage in stages) and not (style and style.has_parts):
+            raise ValueError(f"base.prompt_version {self.base.prompt_version} knows no parts")
         return self
 
 

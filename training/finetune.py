@@ -7,6 +7,7 @@ head silently wrong, and because sharding through them cannot be tested on a CPU
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from engine.nets.load import TOKENIZER_FILE, load_untied, untied
 from training import device, loop, lora, order
 from training.base import BaseModel
 from training.config import Recipe, SftSection
-from training.mixture import Mixture
+from training.mixture import Mixture, Packed
 from training.parallel import World, world
 from training.placement import Copied, Placement, Sharded
 from training.supervised import Supervised, tensors
@@ -113,7 +114,15 @@ class SftLoop:
         norm = torch.nn.utils.clip_grad_norm_(self.placement.net.parameters(), 1.0)
         self.optimizer.step()
         loss = self.world.total(torch.stack(losses).sum())
-        return {"loss": loss.item(), "grad_norm": float(whole(norm))}
+        figures = {"loss": loss.item(), "grad_norm": float(whole(norm))}
+        return figures | self.left_out(batches)
+
+    def left_out(self, batches: Sequence[Packed]) -> dict[str, float]:
+        """Return how many parts of studies found no room in their rows, where a recipe has any."""
+        if not self.settings.parts:
+            return {}
+        count = torch.tensor(float(sum(batch.num_left_out for batch in batches)))
+        return {"parts_left_out": self.world.total(count.to(self.device)).item()}
 
     def backward(self, part: tuple[Tensor, Tensor, Tensor | None], weight: Tensor) -> Tensor:
         """Add a part's gradients; return its share of the mean loss.

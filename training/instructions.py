@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 from engine import hints
 from engine.labeler import label
 from engine.prompts import DRAW_INSTRUCTIONS, REPORT_INSTRUCTIONS, PromptBuilder
+from engine.study_input import StudyInput
 from training.catalog import Film, present_in
 from training.config import SftSection
 from training.sections import Report
+from training.study_parts import NONE, Companions
 from training.tasks.table import Example
 from training.texts import Exchange
 
@@ -33,19 +35,24 @@ MISSED_HINT, FALSE_HINT = 0.05, 0.005
 
 @dataclass(frozen=True)
 class Row:
-    """One training row: token ids and, of the same length, labels (-100: no loss)."""
+    """One training row: token ids and, of the same length, labels (-100: no loss).
+
+    ``num_left_out`` counts the parts of the study that found no room in it.
+    """
 
     input_ids: list[int]
     labels: list[int]
+    num_left_out: int = 0
 
     def __len__(self) -> int:
         """Return the number of tokens."""
         return len(self.input_ids)
 
 
-def make_row(prompt: Sequence[int], response: Sequence[int]) -> Row:
+def make_row(prompt: Sequence[int], response: Sequence[int], num_left_out: int = 0) -> Row:
     """Join prompt and response; the prompt carries no loss."""
-    return Row([*prompt, *response], [IGNORED] * len(prompt) + list(response))
+    labels = [IGNORED] * len(prompt) + list(response)
+    return Row([*prompt, *response], labels, num_left_out)
 
 
 def told(film: Film, target: str) -> str:
@@ -75,7 +82,8 @@ class RowBuilder:
     """Builds rows of every task for films whose codes are known.
 
     ``questions`` holds, by film, the rows of the VQA table; ``texts`` what is asked without a film;
-    ``examples`` the training rows of the table of instructions.
+    ``examples`` the training rows of the table of instructions; ``companions`` knows what studies
+    hold beside a film.
     """
 
     prompts: PromptBuilder
@@ -85,12 +93,13 @@ class RowBuilder:
     questions: Mapping[int, Sequence[tuple[str, str]]] = field(default_factory=dict)
     texts: Sequence[Exchange] = ()
     examples: Sequence[Example] = ()
+    companions: Companions = NONE
 
     def report(self, film: int, rng: np.random.Generator) -> Row:
         """Film -> its report."""
         instruction = str(rng.choice(REPORT_INSTRUCTIONS))
         text = told(self.films[film], self.settings.target)
-        return make_row(self.about(film, instruction, rng), self.spoken(text))
+        return self.answered(film, instruction, text, rng)
 
     def compose(self, film: int, rng: np.random.Generator) -> Row:
         """Likely findings alone -> the report that they make: short rows, no film in them."""
@@ -111,7 +120,7 @@ class RowBuilder:
         """Question on a film -> its answer."""
         rows = self.questions[film]
         question, answer = rows[int(rng.integers(len(rows)))]
-        return make_row(self.about(film, question, rng), self.spoken(answer))
+        return self.answered(film, question, answer, rng)
 
     def text(self, film: int, rng: np.random.Generator) -> Row:
         """Text alone: an impression from findings, or an exchange of the text set."""
@@ -126,10 +135,16 @@ class RowBuilder:
         return make_row(prompt, self.spoken(chosen.response))
 
     def task(self, row: int, rng: np.random.Generator) -> Row:
-        """Return a row of the table of instructions, on a film or on a text alone."""
+        """Return a row of the table of instructions, on a film or on a text alone.
+
+        The film stands alone and in the first place, as tasks are put in service: what stands
+        beside it, or that it is called lateral, would give answers away.
+        """
         asked = self.examples[row]
         if asked.image_ids:
-            prompt = self.about(self.places[asked.image_ids[0]], asked.instruction, rng)
+            film = self.places[asked.image_ids[0]]
+            study = StudyInput(self.codes[film].tolist(), context=self.context(film, rng))
+            prompt = self.prompts.about_study(asked.instruction, study)
         else:
             prompt = self.prompts.about_text(asked.instruction, asked.text)
         return make_row(prompt, self.spoken(asked.response))
@@ -139,11 +154,31 @@ class RowBuilder:
         """The films' rows in the catalog, by image id."""
         return {film.image_id: row for row, film in enumerate(self.films)}
 
-    def about(self, film: int, instruction: str, rng: np.random.Generator) -> list[int]:
-        """Return the prompt of an instruction on a film, with or without likely findings."""
+    def answered(self, film: int, instruction: str, text: str, rng: np.random.Generator) -> Row:
+        """Return the row of an instruction on a film and what is known beside it.
+
+        Parts of the study that would make it too long are left out, each whole, and counted.
+        """
+        study, response = self.study(film, rng), self.spoken(text)
+        room = self.settings.max_length - len(response)
+        prompt = self.prompts.fitting(instruction, study, room)
+        num_left_out = len(study.parts) - len(prompt.inputs) if self.settings.parts else 0
+        return make_row(prompt.ids, response, num_left_out)
+
+    def study(self, film: int, rng: np.random.Generator) -> StudyInput:
+        """Return what a prompt shows of a film's study."""
+        context = self.context(film, rng)
+        codes, case = self.codes[film].tolist(), self.films[film]
+        if case.view == "lateral":
+            return StudyInput((), codes, context=context)
+        drawn = self.companions.drawn(case, self.settings.parts, rng)
+        lateral = None if drawn.lateral is None else self.codes[drawn.lateral].tolist()
+        return StudyInput(codes, lateral, drawn.indication, drawn.previous_report, context)
+
+    def context(self, film: int, rng: np.random.Generator) -> str:
+        """Return the line of likely findings as often as the recipe asks for it, else nothing."""
         hinted = rng.random() < self.settings.hints
-        context = hints.line(self.hinted(film, rng)) if hinted else ""
-        return self.prompts.about_image(instruction, self.codes[film].tolist(), context)
+        return hints.line(self.hinted(film, rng)) if hinted else ""
 
     def hinted(self, film: int, rng: np.random.Generator) -> frozenset[str]:
         """Return the findings that a film's text tells, nearly right, as a classifier is.

@@ -22,12 +22,16 @@ WIDTH_STEP = 64
 
 @dataclass(frozen=True)
 class Packed:
-    """Rows laid end to end: ids, labels and positions [B, T]; positions restart with each row."""
+    """Rows laid end to end: ids, labels and positions [B, T]; positions restart with each row.
+
+    ``num_left_out`` counts the parts of studies that found no room in their rows.
+    """
 
     input_ids: NDArray[np.int64]
     labels: NDArray[np.int64]
     position_ids: NDArray[np.int64]
     is_packed: bool
+    num_left_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -105,4 +109,6 @@ def stack(lines: list[list[Row]]) -> Packed:
             positions[index, start:stop] = np.arange(len(row))
             start = stop
         positions[index, start:] = np.arange(shape[1] - start)
-    return Packed(ids, labels, positions, is_packed=any(len(line) > 1 for line in lines))
+    num_left_out = sum(row.num_left_out for line in lines for row in line)
+    is_packed = any(len(line) > 1 for line in lines)
+    return Packed(ids, labels, positions, is_packed, num_left_out)

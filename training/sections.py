@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from engine.study_input import without_age
+
 REDACTION = re.compile(r"\bX{3,}\b\S*|_{2,}\S*", re.IGNORECASE)
 WHITESPACE = re.compile(r"\s+")
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9])")
@@ -75,6 +77,11 @@ def clean_section(text: str | None) -> str:
         if not is_redacted(candidate) and not mentions_prior(candidate) and has_words(candidate):
             kept.append(candidate)
     return " ".join(kept)
+
+
+def clean_indication(text: str | None) -> str:
+    """Return the sentences of an indication that say something, without ages or redactions."""
+    return clean_section(without_age(text or ""))
 
 
 def has_words(sentence: str) -> bool:

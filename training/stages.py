@@ -7,11 +7,11 @@ language model. Each can be killed and started again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ from engine.nets.load import (
 )
 from engine.prompts import PromptBuilder
 from engine.results import Image
+from engine.study_input import Beside
 from training import (
     base,
     calibration,
@@ -52,6 +53,7 @@ from training.jobs.vqa_job import VqaJob
 from training.mixture import Mixture
 from training.pools import Pool, TaskPool, pools
 from training.sections import Report
+from training.study_parts import Companions
 from training.tasks import make as make_tasks
 from training.tasks import mixtures, statistics
 from training.tasks import table as task_table
@@ -80,6 +82,19 @@ class Run:
         """Return one film as the engine takes it, float32 [1, 256, 256] in [-1, 1]."""
         film: Image = film_tensor(self.images[row][None])[0].numpy()
         return film
+
+    @cached_property
+    def companions(self) -> Companions:
+        """What the run's studies hold beside their frontal films."""
+        return Companions.of(self.catalog.films)
+
+    def beside(self, row: int, inputs: Collection[str]) -> Beside:
+        """Return what a model with these inputs is given beside a frontal film."""
+        found = self.companions.whole(self.catalog.films[row])
+        lateral = None if found.lateral is None else self.film(found.lateral)
+        given = Beside(lateral=lateral, indication=found.indication)
+        given["previous_report"] = found.previous_report
+        return cast(Beside, {name: value for name, value in given.items() if name in inputs})
 
     @cached_property
     def stamp(self) -> dict[str, Any]:
@@ -189,7 +204,8 @@ class Run:
         exchanges = texts.read(settings.text_file) if settings.text_file else texts.glossary()
         questions = self.questions() if settings.mixture.get("vqa") else {}
         taught = self.instructions() if settings.mixture.get(TASKS) else task_table.Examples([])
-        builder = RowBuilder(prompts, films, codes, settings, questions, exchanges, taught.rows)
+        known = (questions, exchanges, taught.rows, self.companions)
+        builder = RowBuilder(prompts, films, codes, settings, *known)
         found: dict[str, Pool | TaskPool] = {**pools(films, settings, questions, self.recipe.seed)}
         if taught.rows:
             found[TASKS] = TaskPool.of([row.task for row in taught], taught.weights)

@@ -81,7 +81,7 @@ def finding_named(text: str) -> str:
     """
     said = " ".join(text.casefold().split())
     for name, known in NOUNS.items():
-        if said in (name.casefold(), known.singular, known.plural):
+        if said and said in (name.casefold(), known.singular, known.plural):
             return name
     raise TaskError(f"no finding is called {text.strip()!r}", hint="one of: " + ", ".join(NOUNS))
 

@@ -87,6 +87,7 @@ def _review_routes(review: Review, asking: Asking) -> list[Route]:
         Route(f"{study}/answers", posting(review.carry), methods=["POST"]),
         Route(f"{study}/questions", asking.all, methods=["GET"]),
         Route(f"{study}/questions", asking.ask, methods=["POST"]),
+        Route(f"{study}/tasks", asking.ask_task, methods=["POST"]),
         Route(f"{study}/questions/{{number}}", asking.show, methods=["GET"]),
     ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -12,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
+from node.offers import read_task
 from node.questions import Question
 from node.redact import key
 from node.roles import Role
@@ -32,10 +34,18 @@ class Asking:
 
     async def ask(self, request: Request) -> Response:
         """Take a question: 202 and where to look, or 200 where `wait_s` was long enough."""
+        return await self._take(request, self._ask)
+
+    async def ask_task(self, request: Request) -> Response:
+        """Take a task, as a question is taken."""
+        return await self._take(request, self._ask_task)
+
+    async def _take(self, request: Request, take: Callable[[Request, Form], Question]) -> Response:
+        """Let somebody who may ask something, and send them where its answer will be."""
         check_role(request, Role.RADIOLOGIST)
         form = await read_form(request)
         check_intent(request, form, visitor_of(request))
-        asked = await run_in_threadpool(self._ask, request, form)
+        asked = await run_in_threadpool(take, request, form)
         place = f"/studies/{key(asked.study_uid)}/questions/{asked.id}"
         if not wants_json(request):
             return RedirectResponse(place, HTTPStatus.SEE_OTHER)
@@ -44,10 +54,17 @@ class Asking:
         return JSONResponse(as_json(now), status, headers={"Location": place})
 
     def _ask(self, request: Request, form: Form) -> Question:
+        return self._kept(request, first(form, "question"))
+
+    def _ask_task(self, request: Request, form: Form) -> Question:
+        task = read_task(form)
+        return self._kept(request, task.line, task.as_json())
+
+    def _kept(self, request: Request, text: str, task: Mapping[str, Any] | None = None) -> Question:
         parts, visitor = self._parts, visitor_of(request)
         study_uid = parts.shelf.find(request.path_params["study"])
         asked = parts.questions.ask(
-            study_uid, first(form, "question"), by=visitor.name, now=parts.clock.now()
+            study_uid, text, by=visitor.name, now=parts.clock.now(), task=task
         )
         parts.note(request, "asked", study_uid)
         parts.kick()
@@ -103,6 +120,7 @@ def as_json(asked: Question) -> dict[str, Any]:
         "answer": asked.answer,
         "answered_at": asked.answered_at,
         "reason": asked.reason,
+        "task": asked.task,
         "provenance": asked.provenance,
         "status": "AI answer, not verified",
     }

@@ -12,6 +12,7 @@ from starlette.responses import HTMLResponse
 
 from node.clock import as_datetime
 from node.feedback import REASONS
+from node.offers import FINDING_NAMES, OFFERS, spoken
 from node.questions import MAX_CHARACTERS
 from node.roles import Role
 from node.web.security import Visitor
@@ -44,10 +45,13 @@ class Pages:
             lstrip_blocks=True,
         )
         self._environment.filters |= {"instant": _instant, "percent": _percent, "ago": _ago}
+        self._environment.filters["spoken"] = spoken
         self._environment.globals |= {
             "banner": BANNER,
             "reasons": REASONS,
             "max_question": MAX_CHARACTERS,
+            "offers": [*OFFERS.values()],
+            "finding_names": FINDING_NAMES,
             "pages_for": _pages_for,
         }
 

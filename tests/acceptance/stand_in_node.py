@@ -9,9 +9,11 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Unpack
 
 from engine.results import DraftReport, Image
 from engine.scheduler import Urgency
+from engine.study_input import Beside
 from node import logs
 from node.app import Node
 from node.config_file import load_settings
@@ -25,9 +27,11 @@ _REPORT_S = float(os.environ.get("CXR_STAND_IN_S", "0.2"))
 class SlowEngine(FakeEngine):
     """Takes a moment for a report, in which it can be killed."""
 
-    def report(self, image: Image, *, urgency: Urgency = Urgency.ROUTINE) -> DraftReport:
+    def report(
+        self, image: Image, *, urgency: Urgency = Urgency.ROUTINE, **beside: Unpack[Beside]
+    ) -> DraftReport:
         time.sleep(_REPORT_S)
-        return super().report(image)
+        return super().report(image, **beside)
 
 
 if __name__ == "__main__":

@@ -169,6 +169,40 @@ def test_a_reader_looks_asks_and_corrects(
     reader.check()
 
 
+def test_tasks_are_asked_at_one_click_and_an_edit_is_not_lost(
+    reader: Reader, sent: Sent, node: Node
+) -> None:
+    ds = sent("clicked")
+    reader.open(f"/studies/{key(ds.StudyInstanceUID)}")
+    reader.log_in()
+    page, answers = reader.page, reader.page.locator("dl.questions dd")
+    page.get_by_label("One finding").select_option("Pleural Effusion")
+    page.get_by_role("button", name="Present?").click()
+    answers.get_by_text("yes", exact=True).wait_for()
+    assert "AI answer, not verified." in answers.first.inner_text()
+    assert page.locator("dl.questions dt").first.inner_text() == (
+        "Does the film show pleural effusion?"
+    )
+    page.get_by_role("button", name="View").click()
+    answers.get_by_text("The reply answers nothing:").wait_for()
+
+    words = "The heart is large.\n<script>alert(4)</script>"
+    page.get_by_label("Findings, one sentence a line").fill(words)
+    with page.context.expect_page() as opened:
+        page.get_by_role("button", name="Impression from these findings").click()
+    beside = opened.value
+    beside.locator("dl.questions dd").get_by_text("Said of: The heart is large.").wait_for()
+    assert beside.locator("dl.questions script").count() == 0
+    assert page.get_by_label("Findings, one sentence a line").input_value() == words
+    asked = node._questions.of_study(ds.StudyInstanceUID)
+    assert [one.task and one.task["name"] for one in asked] == [
+        "binary-disease",
+        "view",
+        "impression-from-findings",
+    ]
+    reader.check()
+
+
 def test_window_level_zoom_and_inversion_change_what_is_shown(reader: Reader, sent: Sent) -> None:
     ds = sent("window")
     reader.open(f"/studies/{key(ds.StudyInstanceUID)}")
@@ -273,4 +307,6 @@ def test_the_page_works_without_its_script(chromium: Browser, node: Node, sent: 
     page.get_by_label("Ask about the film").fill("Why?")
     page.get_by_role("button", name="Ask").click()
     page.locator("dl.questions dd").get_by_text("The mean").wait_for(timeout=15_000)
+    page.get_by_role("button", name="Findings list").click()
+    page.locator("dl.questions dt").get_by_text("Which findings").wait_for(timeout=15_000)
     context.close()

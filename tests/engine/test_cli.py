@@ -19,12 +19,12 @@ from tests.films import phantom
 class Model(FakeEngine):
     """The fake model as the command line sees it."""
 
-    def report(self, image, *, advance):
+    def report(self, image, *, advance, **beside):
         advance(1)
-        return super().report(image)
+        return super().report(image, **beside)
 
-    def ask(self, image, question, *, advance):
-        return Answer(question, "No.", self._provenance(None))
+    def ask(self, image, question, *, advance, **beside):
+        return Answer(question, "No.", self._provenance(None, **beside))
 
     def draw(self, text, *, seed, advance):
         advance(256)
@@ -117,3 +117,15 @@ def test_a_missing_bundle_is_an_error_with_its_hint(film, capsys):
 def test_a_model_that_fails_is_an_error_not_a_draft(film, capsys):
     assert run("report", film, model=Model(fails=True)) == FAULT
     assert capsys.readouterr().out == ""
+
+
+def test_a_report_is_told_what_is_known_beside_the_film(film, capsys):
+    model = Model()
+    model.inputs = ("frontal", "indication")
+    known = ("--indication", "Cough", "--lateral", film)
+    assert run("report", film, *known, "--json", model=model) == 0
+    told = capsys.readouterr()
+    assert model.given[0]["indication"] == "Cough"
+    assert "trained without: lateral; left out" in told.err
+    assert "looks frontal" in told.err
+    assert json.loads(told.out)["provenance"]["inputs"] == ["indication", "frontal"]

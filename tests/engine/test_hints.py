@@ -72,10 +72,15 @@ def test_the_prompt_of_a_report_is_one_that_training_makes(hinted, monkeypatch):
     case = film("s1", "There is a small left pleural effusion.")
     codes = np.asarray([codes_of_film(hinted.backend, FILM)], np.int16)
     builder = RowBuilder(hinted.prompts, [case], codes, SftSection(hints=1.0))
-    taught = builder.about(0, REPORT_INSTRUCTIONS[0], np.random.default_rng(0))
+    taught = shown(builder)
     hinted.report(FILM)
     hinted.report(FILM, hinted=False)
     assert given[0] == taught != given[1]
     unhinted = RowBuilder(hinted.prompts, [case], codes, SftSection(hints=0.0))
-    plain = unhinted.about(0, REPORT_INSTRUCTIONS[0], np.random.default_rng(0))
-    assert given[1] == plain
+    assert given[1] == shown(unhinted)
+
+
+def shown(builder):
+    """Return the prompt of the first film as a training row has it."""
+    study = builder.study(0, np.random.default_rng(0))
+    return builder.prompts.about_study(REPORT_INSTRUCTIONS[0], study)

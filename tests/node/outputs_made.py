@@ -58,13 +58,13 @@ def draft(
     impression: tuple[str, ...] = IMPRESSION,
     milliseconds: float = 1.0,
 ) -> DraftReport:
-    made = Provenance(**{**PROVENANCE.as_json(), "milliseconds": milliseconds})
+    made = replace(PROVENANCE, milliseconds=milliseconds)
     return DraftReport(findings, impression, " ".join(findings + impression), made)
 
 
 def drawing(seed: int = 7) -> Drawing:
     image = np.random.default_rng(seed).uniform(-1, 1, (1, 256, 256)).astype(np.float32)
-    made = Provenance(**{**PROVENANCE.as_json(), "seed": seed})
+    made = replace(PROVENANCE, seed=seed)
     return Drawing("No acute disease.", image, tuple(range(256)), made)
 
 

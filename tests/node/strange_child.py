@@ -9,13 +9,14 @@ import sys
 import threading
 import time
 from dataclasses import replace
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from engine.errors import BundleCorrupt, EngineError, GenerationFault
 from engine.results import Answer, DraftReport, Drawing, Image
 from engine.scheduler import Urgency
+from engine.study_input import Beside, Part
 from node.config import Settings
 from node.inference_child import main
 from node.inference_wire import Message
@@ -76,17 +77,28 @@ class StrangeEngine(FakeEngine):
         self._way = way
         self._inside = self._most_inside = 0
         self._counting = threading.Lock()
+        if way == "parts":
+            self.inputs = tuple(Part)
         if way == "changes":
             self.digest = f"{os.getpid():064x}"
 
-    def report(self, image: Image, *, urgency: Urgency = Urgency.ROUTINE) -> DraftReport:
+    def report(
+        self, image: Image, *, urgency: Urgency = Urgency.ROUTINE, **beside: Unpack[Beside]
+    ) -> DraftReport:
         if image.mean() < 0:
             _REPORTS.get(self._way, lambda: None)()
         if image.mean() > 0.8:
             time.sleep(1)
-        return super().report(image)
+        return super().report(image, **beside)
 
-    def ask(self, image: Image, question: str, *, urgency: Urgency = Urgency.ROUTINE) -> Answer:
+    def ask(
+        self,
+        image: Image,
+        question: str,
+        *,
+        urgency: Urgency = Urgency.ROUTINE,
+        **beside: Unpack[Beside],
+    ) -> Answer:
         """Answer how many asked at one time at the most, and how urgently this one did."""
         with self._counting:
             self._inside += 1
@@ -94,7 +106,7 @@ class StrangeEngine(FakeEngine):
         time.sleep(0.3)
         with self._counting:
             self._inside -= 1
-        answer = super().ask(image, question)
+        answer = super().ask(image, question, **beside)
         if self._way == "counts":
             return replace(answer, text=f"{self._most_inside} {urgency.name}")
         return answer

@@ -18,6 +18,7 @@ from engine.errors import (
     EngineError,
     GenerationFault,
 )
+from engine.study_input import Part
 from node.errors import InferenceFault
 from node.inference import InferenceChild
 from tests.fakes import FakeEngine
@@ -46,6 +47,19 @@ def test_every_call_answers_as_in_this_process(make: Make) -> None:
     for name in ("name", "version", "digest", "device_uid", "transform", "license"):
         assert getattr(child, name) == getattr(plain, name)
     assert child.intended_use == plain.intended_use
+
+
+def test_what_is_known_beside_a_film_crosses_to_the_model(make: Make) -> None:
+    child = make("parts")
+    assert child.inputs == tuple(map(str, Part))
+    texts = {"indication": "Größe?", "previous_report": "Clear."}
+    given = child.report(DARK, lateral=BRIGHT, **texts).provenance.inputs
+    assert given == child.inputs
+    assert child.report(DARK, indication="Größe?").provenance.inputs == ("indication", "frontal")
+    assert child.ask(DARK, "Why?", lateral=BRIGHT).provenance.inputs == ("frontal", "lateral")
+    done = child.follow("Summarise.", text="Größe", max_new_tokens=8)
+    assert (done.question, done.text) == ("Summarise.", "Said of: Größe")
+    assert child.follow("View?", DARK, max_new_tokens=8).text == "Yes."
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def test_a_bundle_tells_what_is_needed(bundle: dict[str, str]) -> None:
     checks = {row["name"] for row in json.loads(bundle["checks.json"])}
     assert {"port", "disk", "ledger", "bundle", "peer archive"} <= checks
     ledger = json.loads(bundle["ledger.json"])
-    assert ledger["revision"] == "revision 0002"
+    assert ledger["revision"] == "revision 0003"
     assert (ledger["studies"]["DONE"], ledger["rows"]["study"]) == (1, 2)
     (skipped,) = json.loads(bundle["failures.json"])["studies"]
     assert (skipped["state"], bool(skipped["reason"])) == ("SKIPPED", True)
@@ -158,7 +158,7 @@ def test_a_ledger_of_an_earlier_version_is_told_of_and_left_alone(tmp_path: Path
     before = ledger.read_bytes()
     made = tmp_path / "support.zip"
     assert main(["support-bundle", "-c", str(config_file(tmp_path, root)), "-o", str(made)]) == 0
-    assert "upgrades it to 0002" in json.loads(contents(made)["ledger.json"])["revision"]
+    assert "upgrades it to 0003" in json.loads(contents(made)["ledger.json"])["revision"]
     assert ledger.read_bytes() == before
 
 

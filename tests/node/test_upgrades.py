@@ -83,7 +83,7 @@ def test_a_whole_node_serves_a_study_on_the_first_ledger(
 @pytest.mark.parametrize(
     ("change", "is_good", "said"),
     [
-        ("", True, "upgrades it to 0002, after a copy"),
+        ("", True, "upgrades it to 0003, after a copy"),
         ("CREATE TABLE alembic_version (version_num TEXT)", True, "revision 0001; the next start"),
         ("CREATE TABLE alembic_version (version_num TEXT)", False, "of a later version"),
     ],
@@ -149,6 +149,7 @@ def test_an_upgraded_ledger_is_like_one_made_today(url: sa.URL) -> None:
         for name in ("priority", "called_aet"):
             connection.execute(sa.text(f"ALTER TABLE study DROP COLUMN {name}"))
         connection.execute(sa.text("ALTER TABLE commitment_request DROP COLUMN reported_at"))
+        connection.execute(sa.text("ALTER TABLE question DROP COLUMN task"))
         connection.execute(sa.text("DROP TABLE account"))
         connection.execute(sa.text("DROP TABLE feedback"))
     engine.dispose()

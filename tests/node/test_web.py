@@ -135,7 +135,7 @@ def test_the_address_names_a_study_by_its_key_alone(page: tuple[Node, Client, Da
     assert client.get(f"{study(ds)}/synthetic.png").status == 404
 
 
-@pytest.mark.parametrize("form", ["logout", "feedback", "questions", "answers"])
+@pytest.mark.parametrize("form", ["logout", "feedback", "questions", "tasks", "answers"])
 def test_a_form_of_another_site_is_refused(page: tuple[Node, Client, Dataset], form: str) -> None:
     node, client, ds = page
     client.log_in()

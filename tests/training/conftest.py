@@ -1,6 +1,8 @@
 """A miniature of what training needs: films with reports, a base model, a recipe."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from export.bundle import export_bundle
 from export.cli import LICENSE
 from export.config import ExportSettings
-from training import config
+from training import catalog, config
 from training.distractors import discs
 from training.stages import Run
 
@@ -37,6 +39,13 @@ OVERRIDES = [
     "sft2.max_length=900", "sft3.steps=2", "sft3.batch_size=2", "sft3.checkpoint_every=2",
     "sft3.max_length=900", "sft4.steps=2", "sft4.batch_size=2", "sft4.checkpoint_every=2",
     "sft4.max_length=900", "sft4.warmup_steps=1",
+]  # fmt: skip
+
+
+PARTS = "sft.parts={lateral: 1, indication: 1, previous_report: 1}"
+STUDY = [
+    *OVERRIDES, "base.prompt_version=alpaca-study-1", "sft.mixture={report: 1.0}",
+    "sft.max_length=1300", "sft2=null", "sft3=null", "sft4=null",
 ]  # fmt: skip
 
 
@@ -127,10 +136,42 @@ def trained(tmp_path_factory, films_dir, base_dir, recipe):
     return run
 
 
+def export(run, target):
+    """Write the bundle of a run."""
+    settings = ExportSettings(run.run_dir, target, LICENSE, max_length=900)
+    return export_bundle(settings, np.asarray(run.images), run.frontal("train"))
+
+
 @pytest.fixture(scope="session")
 def bundle_dir(trained, tmp_path_factory):
     """The bundle of that run; tests that write into one take a copy."""
-    settings = ExportSettings(
-        trained.run_dir, tmp_path_factory.mktemp("export") / "bundle", LICENSE, max_length=900
-    )
-    return export_bundle(settings, np.asarray(trained.images), trained.frontal("train"))
+    return export(trained, tmp_path_factory.mktemp("export") / "bundle")
+
+
+def with_companions(films):
+    """Return films of which the lateral one has a frontal companion, which came after another."""
+    changes = {
+        1: {"study_id": "s2", "patient_id": "p2"},
+        2: {"indication": "Cough and fever.", "previous_study_id": "s4"},
+        4: {"patient_id": "p2"},
+    }
+    return [replace(film, **changes.get(row, {})) for row, film in enumerate(films)]
+
+
+@pytest.fixture(scope="session")
+def study_run(trained, base_dir, tmp_path_factory):
+    """The miniature run, its language model trained on with parts of studies."""
+    run_dir = tmp_path_factory.mktemp("study") / "run"
+    shutil.copytree(trained.run_dir, run_dir)
+    for stage in ("sft", "sft2", "sft3", "sft4"):
+        shutil.rmtree(run_dir / stage)
+    films = with_companions(trained.catalog.films)
+    catalog.write(catalog.Catalog(films, {}), run_dir / "catalog.parquet")
+    run = Run(config.load("demo", [*STUDY, PARTS]), run_dir)
+    run.train_language_model(base_dir)
+    return run
+
+
+@pytest.fixture(scope="session")
+def study_bundle(study_run, tmp_path_factory):
+    return export(study_run, tmp_path_factory.mktemp("export") / "bundle")

@@ -109,8 +109,8 @@ def test_hints_name_what_the_text_tells_and_err_now_and_then(mixture, trained):
         row for row in trained.reported("train")
         if "effusion" in trained.catalog.films[row].findings
     )  # fmt: skip
-    prompts = [builder.prompts.text(builder.about(int(film), "Report.", rng)) for _ in range(60)]
-    named = sum("pleural effusion" in prompt.split("Likely findings:")[1] for prompt in prompts)
+    lines = [builder.study(int(film), rng).context for _ in range(60)]
+    named = sum("pleural effusion" in line for line in lines)
     assert 45 < named < 60
 
 

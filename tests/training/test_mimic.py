@@ -119,6 +119,23 @@ def test_the_published_layout_is_recognised_and_read(tmp_path):
     assert first.labels[10] == 1.0
 
 
+def test_a_study_knows_the_one_before_it(tmp_path):
+    rows = films(14)
+    for number, row in enumerate(rows):
+        if number >= 4:
+            row["study_id"] += 100_000
+    second = [
+        row
+        | {"study_id": row["study_id"] + 1, "dicom_id": row["dicom_id"] + "b", "StudyDate": date}
+        for row, date in zip(rows[:4], (21800507, 21800507, 21800101, 21800101), strict=True)
+    ]
+    made = catalog.build(write(tmp_path, [*rows, *second]))
+    before = {film.study_id: (film.previous_study_id, film.earliest) for film in made.films}
+    assert before["mimic_50000032"] == ("", True)
+    assert before["mimic_50000033"] == ("mimic_50000034", False)  # its films are of an earlier day
+    assert before["mimic_50000034"] == ("", True)
+
+
 def test_the_official_split_is_kept(tmp_path):
     made = catalog.build(write(tmp_path, films()))
     expected = {"train": "train", "validate": "val", "test": "test"}

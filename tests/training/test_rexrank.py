@@ -8,9 +8,18 @@ import pytest
 
 from engine.errors import CxrError
 from engine.results import DraftReport, Provenance
+from tests.fakes import FakeEngine
 from tests.training.conftest import write_films
 from training.cli import main
-from training.evaluate.rexrank import TRACKS, StudyFault, failures_path, key_image, locate
+from training.evaluate.rexrank import (
+    TRACKS,
+    StudyFault,
+    failures_path,
+    indication_of,
+    key_image,
+    locate,
+    predict,
+)
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +56,35 @@ def test_every_field_is_handed_through_and_a_prediction_added(tmp_path, root, ca
     assert not failures_path(tmp_path / "out" / "predictions.json").exists()
     again, repeated = run(tmp_path, root, {"s1": study}, "--track", "findings")
     assert (again, repeated["s1"]["model_prediction"]) == (0, text)
+
+
+@pytest.mark.parametrize(
+    ("context", "indication"),
+    [
+        ("Age:60-70.Gender:F.Indication: Cough.Comparison: None.", "Cough."),
+        ("Indication: ___ year old man with fever. Age: 3", "Man with fever."),
+        ("Age:60-70.", ""),
+        (None, ""),
+    ],
+)
+def test_the_indication_is_read_from_the_context(context, indication):
+    assert indication_of({"context": context}) == indication
+
+
+def test_a_model_is_given_the_parts_that_it_reads_and_no_other(root):
+    study = {
+        "image_path": ["images/film_1.jpg", "images/film_0.jpg"],
+        "frontal_lateral": ["Lateral", "Frontal"],
+        "context": "Indication: cough.",
+    }
+    plain, knowing = FakeEngine(), FakeEngine()
+    knowing.inputs = ("frontal", "lateral", "indication")
+    for model in (plain, knowing):
+        predict({"s": study}, root, model, "report")
+    assert plain.given == [{}]
+    (given,) = knowing.given
+    assert given.keys() == {"lateral", "indication"}
+    assert given["indication"] == "Cough."
 
 
 def test_what_cannot_be_read_is_named_and_nothing_is_lost(tmp_path, root, capsys):

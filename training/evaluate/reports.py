@@ -1,15 +1,16 @@
 """Generated reports of val films beside two baselines, section by section.
 
 Predictions are written first, so that metrics can be computed again without generating again. One
-frontal film a study, greedy. Two references: ``cleaned`` (`training.sections`: sentences that are
-redacted or compare with an earlier film are left out, since one film cannot tell them) and
-``written`` (the report as it stands, redaction marks removed).
+frontal film a study, with the parts of the study that the bundle reads, greedy. Two references:
+``cleaned`` (`training.sections`: sentences that are redacted or compare with an earlier film are
+left out, since one film cannot tell them) and ``written`` (the report as it stands, redaction marks
+removed).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from training.stages import Run
 
 Rows = NDArray[np.int64]
 MODEL, UNHINTED = "model", "model, image codes alone"
+FRONTAL_FILM = "model, frontal film alone"
 SECTIONS = ("findings", "report")
 REFERENCES = ("cleaned", "written")
 PREDICTIONS = "predictions.parquet"
@@ -62,11 +64,13 @@ def one_a_study(films: list[Film], rows: Rows) -> Rows:
     return np.asarray(sorted(chosen.values()), np.int64)
 
 
-def drafts(run: Run, engine: Engine, rows: Rows, *, hinted: bool) -> Iterator[Report]:
-    """Yield the engine's draft for each film."""
+def drafts(
+    run: Run, engine: Engine, rows: Rows, *, hinted: bool, inputs: Collection[str] = ()
+) -> Iterator[Report]:
+    """Yield the engine's draft for each film and these parts of its study."""
 
     def draft(row: int) -> Report:
-        made = engine.report(run.film(row), hinted=hinted)
+        made = engine.report(run.film(row), hinted=hinted, **run.beside(row, inputs))
         return Report(" ".join(made.findings), " ".join(made.impression))
 
     with bar("reports", len(rows)) as progress:
@@ -79,10 +83,12 @@ def predict(run: Run, engine: Engine, rows: Rows) -> list[Predicted]:
     """Return what the model and the baselines write about each film."""
     normal = most_frequent_normal([f for f in run.catalog.films if f.split == "train"])
     systems = {
-        MODEL: list(drafts(run, engine, rows, hinted=True)),
+        MODEL: list(drafts(run, engine, rows, hinted=True, inputs=engine.inputs)),
         MOST_FREQUENT: [normal] * len(rows),
         NEAREST: neighbours(run, rows),
     }
+    if len(engine.inputs) > 1:
+        systems[FRONTAL_FILM] = list(drafts(run, engine, rows, hinted=True))
     if engine.hint_thresholds:
         systems[UNHINTED] = list(drafts(run, engine, rows, hinted=False))
     return [

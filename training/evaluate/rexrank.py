@@ -1,19 +1,22 @@
 """ReXrank's exchange format: studies in, the same studies with ``model_prediction`` out.
 
 The input is one JSON object of studies, each with ``image_path`` (a list), and where known
-``key_image_path`` and ``frontal_lateral``; every field is handed through. A study that cannot be
-read keeps its place with an empty prediction, and its reason stands in ``<output>.failures.json``.
+``key_image_path``, ``frontal_lateral`` and ``context``; every field is handed through. A bundle
+that reads them is given the first lateral film and the indication that the context holds. A study
+that cannot be read keeps its place with an empty prediction, and its reason stands in
+``<output>.failures.json``.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Unpack
 
 from rich.progress import track
 
@@ -21,9 +24,15 @@ from engine.errors import CxrError
 from engine.pipeline import Engine
 from engine.pixels import Transform, render_file
 from engine.results import DraftReport, Image
+from engine.study_input import Beside
 from training.errors import TrainingError
+from training.sections import clean_indication
 
 Study = dict[str, Any]
+_INDICATION = re.compile(
+    r"\bindication:\s*(?P<text>.*?)\s*(?=\b(?:age|gender|sex|comparison|technique|history):|$)",
+    re.IGNORECASE | re.DOTALL,
+)
 INCOMPLETE = 1
 """Exit code: some study has no prediction."""
 
@@ -35,8 +44,12 @@ class Model(Protocol):
     def transform(self) -> Transform:
         """How a film becomes an image."""
 
-    def report(self, image: Image) -> DraftReport:
-        """Draft a report."""
+    @property
+    def inputs(self) -> Sequence[str]:
+        """The parts of a study that the model was trained with."""
+
+    def report(self, image: Image, **beside: Unpack[Beside]) -> DraftReport:
+        """Draft a report from a film and what is known beside it."""
 
 
 class StudyFault(CxrError):
@@ -90,16 +103,37 @@ def key_image(study: Mapping[str, Any]) -> str:
     StudyFault
         The study names no image.
     """
-    paths = _texts(study.get("image_path"))
     key = _texts(study.get("key_image_path"))
-    views = _texts(study.get("frontal_lateral"))
-    frontal = [
-        path for path, view in zip(paths, views, strict=False) if view.lower().startswith("front")
-    ]
-    chosen = next(iter([*key, *frontal, *paths]), None)
+    paths = _texts(study.get("image_path"))
+    chosen = next(iter([*key, *of_view(study, "front"), *paths]), None)
     if chosen is None:
         raise StudyFault("the study names no image")
     return chosen
+
+
+def of_view(study: Mapping[str, Any], view: str) -> list[str]:
+    """Return the images whose view begins so: front or lat."""
+    paths, views = _texts(study.get("image_path")), _texts(study.get("frontal_lateral"))
+    pairs = zip(paths, views, strict=False)
+    return [path for path, stated in pairs if stated.lower().startswith(view)]
+
+
+def indication_of(study: Mapping[str, Any]) -> str:
+    """Return the indication that a context holds: ``Age:..Gender:..Indication:..Comparison:..``."""
+    found = _INDICATION.search(" ".join(_texts(study.get("context"))))
+    return clean_indication(found["text"]) if found else ""
+
+
+def beside(study: Mapping[str, Any], root: Path, model: Model) -> Beside:
+    """Return what a model that reads it is given beside the key image."""
+    given = Beside()
+    if "indication" in model.inputs:
+        given["indication"] = indication_of(study)
+    key = key_image(study)
+    laterals = [path for path in of_view(study, "lat") if path != key]
+    if "lateral" in model.inputs and laterals:
+        given["lateral"] = render_file(locate(laterals[0], root), model.transform)
+    return given
 
 
 def _texts(value: object) -> list[str]:
@@ -132,7 +166,8 @@ def predict(
         try:
             with warnings.catch_warnings(action="ignore"):
                 image = render_file(locate(key_image(study), root), model.transform)
-            text = TRACKS[track_name](model.report(image))
+                given = beside(study, root, model)
+            text = TRACKS[track_name](model.report(image, **given))
         except CxrError as fault:
             text, failures[name] = "", str(fault)
         predicted[name] = {**study, "model_prediction": text}

@@ -26,7 +26,7 @@ from pathlib import Path
 from engine.findings import FINDINGS
 from training.catalog import Catalog, Film, check, label_row
 from training.errors import CatalogError
-from training.sections import clean_report, clean_section
+from training.sections import clean_indication, clean_report
 from training.sources import mimic_report
 
 METADATA, SPLIT, CHEXPERT = "metadata", "split", "chexpert"
@@ -121,13 +121,17 @@ class Mimic:
         }
 
     @cached_property
-    def earliest(self) -> frozenset[str]:
-        """The first study of each subject, by date and time."""
-        first: dict[str, tuple[float, float, str]] = {}
+    def previous(self) -> dict[str, str]:
+        """The study of the same subject just before each study, by date and time; "" of a first."""
+        times: dict[str, dict[str, tuple[float, float, str]]] = {}
         for row in self.films:
-            subject = row["subject_id"]
-            first[subject] = min(taken(row), first.get(subject, taken(row)))
-        return frozenset(study for *_, study in first.values())
+            studies = times.setdefault(row["subject_id"], {})
+            studies[row["study_id"]] = min(taken(row), studies.get(row["study_id"], taken(row)))
+        found: dict[str, str] = {}
+        for studies in times.values():
+            ordered = sorted(studies, key=lambda study: studies[study])
+            found |= dict(zip(ordered, ["", *ordered], strict=False))
+        return found
 
     @cached_property
     def reports(self) -> dict[str, dict[str, list[str]]]:
@@ -152,7 +156,7 @@ class Mimic:
         written = {name: mimic_report.one(sections, name) for name in mimic_report.REPORTED}
         report = clean_report(**written)
         stated = {"chexpert": self.labels.get(row["study_id"])}
-        view = stated_view(row)
+        view, before = stated_view(row), self.previous[row["study_id"]]
         return Film(
             image_id=row["dicom_id"],
             path=str(film_path(self.root, row)),
@@ -167,9 +171,10 @@ class Mimic:
             findings=report.findings,
             impression=report.impression,
             labels=label_row(written | stated, report),
-            indication=clean_section(mimic_report.one(sections, "indication")),
+            indication=clean_indication(mimic_report.one(sections, "indication")),
             projection=PROJECTION_OF.get(view, view),
-            earliest=row["study_id"] in self.earliest,
+            earliest=not before,
+            previous_study_id=before and f"mimic_{before}",
             written_findings=written["findings"],
             written_impression=written["impression"],
         )
