@@ -28,7 +28,7 @@ fix:
 
 # a file at a time on each core: most tests wait for a peer
 test:
-	pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
+	pytest --numprocesses=3 --dist=loadfile
 
 acceptance:
 	pytest -m acceptance
