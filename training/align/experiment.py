@@ -21,7 +21,7 @@ from engine.pipeline import Engine
 from training.errors import PreferenceError
 from training.evaluate import finding_errors, label_scores
 from training.evaluate.bootstrap import Figure, PatientResamples
-from training.evaluate.report_metrics import Pair, label_rows, measure
+from training.evaluate.report_metrics import Pair, label_rows, measure, quotient
 from training.evaluate.reports import Predicted, drafts, one_a_study, paired
 from training.stages import Run
 from training.vqa.phrasings import digest
@@ -59,9 +59,12 @@ class Experiment:
 
     @property
     def ships(self) -> bool:
-        """Tell whether the chosen one beats the start in label F1 and is not longer by 15 %."""
+        """Tell whether the chosen one beats the start in label F1 and is not longer by 15 %.
+
+        It does where the interval of its gain, both on the same resamples, is above zero.
+        """
         found = self.figures[self.chosen]
-        gained = self.chosen != START and found[GAIN].value > 0
+        gained = self.chosen != START and found[GAIN].low > 0
         return gained and found[VERBOSITY].value <= MAX_VERBOSITY
 
 
@@ -142,7 +145,7 @@ def figures_of(
         for name, part in ((CHOOSING, choosing), (HELD, ~choosing))
     }
     told = {
-        VERBOSITY: resamples.figure(np.asarray(lengths), lambda sums: sums[:, 0] / sums[:, 1]),
+        VERBOSITY: resamples.figure(np.asarray(lengths), quotient),
         GAIN: gain(found, start, resamples),
         **{name: half[finding_errors.LENGTH_CONTROLLED] for name, half in halves.items()},
     }

@@ -78,7 +78,8 @@ def answered(run: Run, engine: Engine, limit: int) -> dict[str, Figure]:
         asked, vqa.images_of(run), lambda image, text: engine.ask(image, text).text, majority
     )
     figures = vqa.figures(predicted)
-    return {f"question: {kind}": figures[f"{kind}, {vqa.SYSTEMS[0]}"] for kind in KINDS}
+    found = {kind: figures.get(f"{kind}, {vqa.SYSTEMS[0]}") for kind in KINDS}
+    return {f"question: {kind}": figure for kind, figure in found.items() if figure is not None}
 
 
 def drawn(run: Run, engine: Engine, count: int, path: Path) -> dict[str, Figure]:

@@ -103,7 +103,7 @@ def _overlap_figures(pairs: Sequence[Pair], resamples: PatientResamples) -> dict
     figures = {f"bleu-{n}": resamples.figure(counts, overlap.bleu(n)) for n in orders}
     figures["rouge-l"] = _mean_figure([overlap.rouge_l(*each) for each in words], resamples)
     lengths = [[float(len(found)), float(len(wanted))] for found, wanted in words]
-    figures["length ratio"] = resamples.figure(np.array(lengths), _quotient)
+    figures["length ratio"] = resamples.figure(np.array(lengths), quotient)
     return figures
 
 
@@ -157,9 +157,10 @@ def _error_counts(errors: Sequence[finding_errors.Errors]) -> dict[str, int]:
 def _mean_figure(values: Sequence[float | None], resamples: PatientResamples) -> Figure:
     """Return the mean over reports of a value that some reports do not have."""
     rows = [[0.0, 0.0] if value is None else [value, 1.0] for value in values]
-    return resamples.figure(np.array(rows), _quotient)
+    return resamples.figure(np.array(rows), quotient)
 
 
-def _quotient(sums: Floats) -> Floats:
+def quotient(sums: Floats) -> Floats:
+    """Return first column over second [R], NaN where that is nothing."""
     top, bottom = sums[:, 0], sums[:, 1]
     return np.divide(top, bottom, out=np.full(top.shape, np.nan), where=bottom > 0)
