@@ -20,7 +20,8 @@ from tests.node.conftest import (
     pacs,
     send,
     settings_for,
-    wait_for_state,
+    study_state,
+    wait_for,
 )
 
 __all__ = ["_peers_close_their_sockets", "pacs"]
@@ -40,6 +41,7 @@ def node(study_bundle: Path, pacs: Pacs, tmp_path: Path) -> Iterator[Node]:
     made = Node(
         settings_for(tmp_path / "root", pacs.port), Seeing.load(study_bundle, num_threads=1)
     )
+    made.warm_up()
     made.start()
     yield made
     made.stop()
@@ -59,7 +61,7 @@ def test_a_study_of_two_films_with_an_indication_is_drafted_from_all_of_it(
 ) -> None:
     front, side = study()
     send(node, front, side)
-    wait_for_state(node, front, "DONE")
+    wait_for(lambda: study_state(node, front) == ["DONE"], timeout_s=120)
     (row,) = node.journal.study(front.StudyInstanceUID)
     assert row["result"]["report"]["inputs"] == ["indication", "frontal", "lateral"]
     assert row["result"]["parts"]["lateral"]["sop_instance_uid"] == side.SOPInstanceUID
