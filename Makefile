@@ -26,9 +26,9 @@ fix:
 	ruff format .
 	typos --write-changes
 
-# a file at a time on each worker, one more than cores: most tests wait for a peer
+# a file at a time on each core: most tests wait for a peer
 test:
-	pytest --numprocesses=3 --dist=loadfile
+	pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
 acceptance:
 	pytest -m acceptance

@@ -37,6 +37,7 @@ from tests.followed import (
     settings_of,
     start_peer,
 )
+from training import config as recipes
 
 KINDS = {"sh", "yaml", "json", "python", "text", "ini", "lua"}
 _LITERAL = ROOT / "docs/quickstart.md"
@@ -108,7 +109,12 @@ def test_a_script_is_one(block: Block) -> None:
 @pytest.mark.parametrize("block", all_blocks("yaml"), ids=str)
 def test_a_yaml_block_is_valid_for_who_reads_it(block: Block, tmp_path: Path) -> None:
     content = yaml.safe_load(block.text)
-    readers = {"scrape_configs": _prometheus, "services": _compose, "config": _helm}
+    readers = {
+        "scrape_configs": _prometheus,
+        "services": _compose,
+        "config": _helm,
+        "sft": _recipe,
+    }
     if content.keys() <= _SECTIONS:
         _ours(content, tmp_path)
         return
@@ -121,6 +127,11 @@ def _ours(content: dict[str, object], folder: Path) -> None:
     readme = yaml.safe_load(next(b.text for b in blocks_of(ROOT / "README.md") if b.kind == "yaml"))
     (folder / "config.yaml").write_text(yaml.safe_dump({"peers": readme["peers"]} | content))
     load_settings(folder / "config.yaml", {})
+
+
+def _recipe(content: dict[str, object], folder: Path) -> None:
+    """Read it as a part of a recipe."""
+    recipes.validated({"name": "documented", **content}, "documented")
 
 
 def _prometheus(content: dict[str, object], folder: Path) -> None:
