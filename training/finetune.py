@@ -148,6 +148,17 @@ def whole(value: Tensor) -> Tensor:
     return gather() if gather is not None else value
 
 
+def begun(base: BaseModel, stage_dir: Path, stamp: dict[str, Any]) -> dict[str, Any]:
+    """Write the tokenizer of a stage; return what its checkpoints say beside their tensors."""
+    stage_dir.mkdir(parents=True, exist_ok=True)
+    base.tokenizer.save(str(stage_dir / TOKENIZER_FILE))
+    return {
+        **stamp,
+        "vocabulary": base.vocabulary.as_json(),
+        "architecture": base.model.config.to_dict(),
+    }
+
+
 def train(
     recipe: Recipe,
     base: BaseModel,
@@ -157,14 +168,7 @@ def train(
     stamp: dict[str, Any],
 ) -> None:
     """Tune a model on a mixture as ``stage``, resuming where a run was killed."""
-    stage_dir = run_dir / stage
-    stage_dir.mkdir(parents=True, exist_ok=True)
-    base.tokenizer.save(str(stage_dir / TOKENIZER_FILE))
-    values = {
-        **stamp,
-        "vocabulary": base.vocabulary.as_json(),
-        "architecture": base.model.config.to_dict(),
-    }
+    values = begun(base, run_dir / stage, stamp)
     settings = mixture.builder.settings
     with world() as peers:
         fit = SftLoop(recipe, base, mixture, peers)

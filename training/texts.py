@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from training.errors import TrainingError
 from training.glossary import GLOSSARY
+from training.json_lines import read_records
 
 
 class Exchange(BaseModel):
@@ -45,13 +46,5 @@ def read(path: Path) -> list[Exchange]:
         raise TrainingError(
             f"no text file at {path}", hint="set sft.text_file to a JSON-lines file"
         )
-    found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            found.append(Exchange.model_validate_json(line))
-        except ValidationError as fault:
-            raise TrainingError(
-                f"{path.name} line {number} is no exchange",
-                hint="a line is a JSON object with instruction, context and response",
-            ) from fault
-    return found
+    line_is = "a line is a JSON object with instruction, context and response"
+    return read_records(Exchange, path, TrainingError, "an exchange", line_is)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from engine.nets.checkpoints import Checkpoint
-from engine.nets.load import TOKENIZER_FILE, load_untied, untied
+from engine.nets.load import load_untied, untied
 from training import device, loop, order
 from training.align import reference
 from training.align.branches import Forest, Role, Scored, Tree, plant
@@ -25,7 +25,7 @@ from training.align.methods import METHODS
 from training.align.watch import Watch
 from training.base import BaseModel
 from training.config import AlignSection, Recipe
-from training.finetune import make_optimizer
+from training.finetune import begun, make_optimizer
 from training.parallel import World, world
 from training.placement import Copied
 
@@ -182,16 +182,9 @@ def align(
     watch: Watch | None = None,
 ) -> None:
     """Tune a model on preferences as ``stage``, resuming where a run was killed."""
-    stage_dir = run_dir / stage
-    stage_dir.mkdir(parents=True, exist_ok=True)
-    base.tokenizer.save(str(stage_dir / TOKENIZER_FILE))
-    values = {
-        **stamp,
-        "vocabulary": base.vocabulary.as_json(),
-        "architecture": base.model.config.to_dict(),
-        "preferences": len(trees),
-    }
+    values = {**begun(base, run_dir / stage, stamp), "preferences": len(trees)}
+    scores_dir = (run_dir / stage).parent
     with world() as peers:
-        fit = AlignLoop(recipe, base, trees, peers, stage_dir.parent, watch)
+        fit = AlignLoop(recipe, base, trees, peers, scores_dir, watch)
         every = recipe.align.checkpoint_every
         loop.run(fit, run_dir, stage, fit.num_steps, every, values, peers)

@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from engine.keys import key
-from engine.prompts import REPORT_INSTRUCTIONS
 from training.catalog import Film
 from training.errors import PreferenceError
+from training.json_lines import read_records
 from training.preferences.pairs import READER, Pair, Preferences, Single, halves
+from training.preferences.prompted import prompted
 from training.sections import Report, mentions_prior, sentences
 
 UNKNOWN, HELD_OUT, EMPTY, HISTORY, REVISED = (
@@ -72,16 +73,8 @@ def read(path: Path) -> list[Verdict]:
         raise PreferenceError(
             f"no feedback at {path}", hint="write it with `cxr-node feedback export > FILE`"
         )
-    found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            found.append(Verdict.model_validate_json(line))
-        except ValidationError as fault:
-            raise PreferenceError(
-                f"{path.name} line {number} is no verdict of a reader",
-                hint="it must be a line as `cxr-node feedback export` prints it",
-            ) from fault
-    return found
+    line_is = "it must be a line as `cxr-node feedback export` prints it"
+    return read_records(Verdict, path, PreferenceError, "a verdict of a reader", line_is)
 
 
 def preferred(
@@ -144,11 +137,7 @@ def why_not(one: Verdict, films: list[Film], places: Mapping[str, int]) -> str:
 def as_pair(one: Verdict, edited: Sections, film: Film, context: str) -> Pair:
     """Return an edit as a pair."""
     return Pair(
-        image_id=film.image_id,
-        study_id=film.study_id,
-        patient_id=film.patient_id,
-        instruction=REPORT_INSTRUCTIONS[0],
-        context=context,
+        *prompted(film, context),
         reference=edited.text,
         chosen=edited.text,
         rejected=one.draft.text,
@@ -162,11 +151,7 @@ def as_single(one: Verdict, film: Film, context: str) -> Single:
     """Return an accepted or rejected draft."""
     accepted = one.verdict == "accept"
     return Single(
-        image_id=film.image_id,
-        study_id=film.study_id,
-        patient_id=film.patient_id,
-        instruction=REPORT_INSTRUCTIONS[0],
-        context=context,
+        *prompted(film, context),
         text=one.draft.text,
         desirable=accepted,
         reward=TAKEN if accepted else REFUSED,

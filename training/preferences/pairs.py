@@ -15,6 +15,7 @@ import numpy as np
 
 from training.config import PreferencesSection
 from training.preferences.judges import Judge, Rewards
+from training.preferences.prompted import Prompted
 from training.preferences.sampling import Candidates
 
 MIN_JUDGED = 2
@@ -29,14 +30,9 @@ TIE, UNJUDGED, UNENDED, LONG = (
 
 
 @dataclass(frozen=True)
-class Pair:
+class Pair(Prompted):
     """Two reports of one film, the first preferred. ``rejected_ended``: the model ended it."""
 
-    image_id: str
-    study_id: str
-    patient_id: str
-    instruction: str
-    context: str
     reference: str
     chosen: str
     rejected: str
@@ -47,14 +43,9 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Single:
+class Single(Prompted):
     """One report of one film, wanted or not: what KTO learns from."""
 
-    image_id: str
-    study_id: str
-    patient_id: str
-    instruction: str
-    context: str
     text: str
     desirable: bool
     reward: float
@@ -124,11 +115,7 @@ def best_and_worst(
     if too_long(chosen, rejected, settings.max_length_ratio):
         return LONG
     return Pair(
-        film.image_id,
-        film.study_id,
-        film.patient_id,
-        film.instruction,
-        film.context,
+        *film.prompt,
         film.reference,
         chosen,
         rejected,
@@ -146,9 +133,8 @@ def too_long(chosen: str, rejected: str, limit: float | None) -> bool:
 
 def halves(pair: Pair) -> Sequence[Single]:
     """Return a pair as two texts, the one wanted and the other not."""
-    prompt = (pair.image_id, pair.study_id, pair.patient_id, pair.instruction, pair.context)
     return (
-        Single(*prompt, pair.chosen, True, pair.chosen_reward, pair.judge),
-        Single(*prompt, pair.rejected, False, pair.rejected_reward, pair.judge,
+        Single(*pair.prompt, pair.chosen, True, pair.chosen_reward, pair.judge),
+        Single(*pair.prompt, pair.rejected, False, pair.rejected_reward, pair.judge,
                pair.rejected_ended),
     )  # fmt: skip

@@ -11,11 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from engine.pipeline import MAX_REPORT_TOKENS, Engine
-from engine.prompts import REPORT_INSTRUCTIONS
-from engine.results import Image
 from engine.sampling import Sampling
-from training.catalog import Film
 from training.config import PreferencesSection
+from training.preferences.prompted import Prompted, prompted
 from training.side_by_side import side_by_side
 from training.stages import Run
 from training.vqa.phrasings import digest
@@ -24,18 +22,12 @@ SEEDS = 2**32
 
 
 @dataclass(frozen=True)
-class Candidates:
+class Candidates(Prompted):
     """What a model wrote about one film, and what a radiologist wrote.
 
-    ``instruction`` and ``context`` are the prompt's words: with the film they make the same prompt
-    under any tokenizer. ``ended`` tells of each text whether the model ended it itself.
+    ``ended`` tells of each text whether the model ended it itself.
     """
 
-    image_id: str
-    study_id: str
-    patient_id: str
-    instruction: str
-    context: str
     reference: str
     texts: list[str] = field(default_factory=list)
     ended: list[bool] = field(default_factory=list)
@@ -65,22 +57,8 @@ class Sampler:
         drafts = [self.engine.sample(image, seed=seed, sampling=sampling) for seed in seeds]
         texts = [draft.text for draft in drafts]
         ended = [draft.provenance.num_tokens < MAX_REPORT_TOKENS for draft in drafts]
-        return self.described(film, image, row, texts, ended)
-
-    def described(
-        self, film: Film, image: Image, row: int, texts: list[str], ended: list[bool]
-    ) -> Candidates:
-        """Return texts with the prompt and the reference that they belong to."""
-        return Candidates(
-            film.image_id,
-            film.study_id,
-            film.patient_id,
-            REPORT_INSTRUCTIONS[0],
-            self.engine.context(image),
-            self.run.report_text(row),
-            texts,
-            ended,
-        )
+        prompt = prompted(film, self.engine.context(image))
+        return Candidates(*prompt, self.run.report_text(row), texts, ended)
 
     def each(self, rows: Sequence[int]) -> Iterator[Candidates]:
         """Yield the samples of films in order, as many films at work as the engine takes."""
