@@ -13,6 +13,7 @@ from training.evaluate.plots import DPI, WIDTH_IN, save
 
 Journey = list[dict[str, float]]
 HEIGHT_IN = 3.6
+NUM_COLOURS, LINES, MARKERS = 10, ("-", "--", ":"), "osv^"
 
 
 def read_journey(folder: Path) -> Journey:
@@ -36,9 +37,10 @@ def journeys(folder: Path, path: Path) -> None:
     canvas = Canvas(figsize=(1.5 * WIDTH_IN, HEIGHT_IN), dpi=DPI)
     panels = canvas.subplots(1, 2)
     for axes, score in zip(panels, ("judge", "judge_lc"), strict=True):
-        for name, journey in found.items():
+        for number, (name, journey) in enumerate(found.items()):
             xs, ys = ([row[key] for row in journey] for key in ("verbosity", score))
-            axes.plot(xs, ys, "o-", markersize=3, linewidth=1, label=name)
+            style = {"marker": "o", "markersize": 3, "linewidth": 1}
+            axes.plot(xs, ys, LINES[number // NUM_COLOURS % len(LINES)], label=name, **style)
         axes.axvline(1.0, color="grey", linewidth=1, linestyle="--")
         axes.set_xlabel("words, relative to the start")
         axes.set_ylabel({"judge": "score", "judge_lc": "length-controlled score"}[score])
@@ -51,10 +53,12 @@ def draw_found(found: Experiment, path: Path) -> None:
     canvas = Canvas(figsize=(1.5 * WIDTH_IN, HEIGHT_IN), dpi=DPI)
     names = (finding_errors.NAME, finding_errors.LENGTH_CONTROLLED)
     for axes, score in zip(canvas.subplots(1, 2), names, strict=True):
-        for name, figures in found.figures.items():
+        for number, (name, figures) in enumerate(found.figures.items()):
             place = figures[VERBOSITY].value, figures[score].value
-            axes.plot(*place, "s" if name == found.chosen else "o", markersize=5)
-            axes.annotate(name, place, fontsize=6, xytext=(3, 3), textcoords="offset points")
+            marker = MARKERS[number // NUM_COLOURS % len(MARKERS)]
+            size = 9 if name == found.chosen else 5
+            axes.plot(*place, marker, markersize=size, label=name, linestyle="none")
         axes.set_xlabel("words, relative to the start")
         axes.set_ylabel(score)
+    axes.legend(fontsize=6, ncols=2)
     save(canvas, path)
