@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from engine.tasks.answers import Answer
 from engine.tasks.registry import TASKS
+from training.tasks.matching import tells
 from training.tasks.table import Example
 from training.vqa.phrasings import digest
 
@@ -66,7 +67,12 @@ def group_of(row: Example) -> tuple[str, ...]:
 
 
 def answer_of(row: Example) -> str:
-    """Return what is balanced: the answer, of a choice the option's text."""
+    """Return what is balanced: the answer, of a choice the option's text.
+
+    Of whole texts it is whether the right one tells a finding: else the normal text always wins.
+    """
+    if row.task == "image-text-selection":
+        return "finding" if tells(row.response) else "normal"
     if TASKS[row.task].answer is Answer.CHOICE:
         return row.options[int(row.answer_key)]
     return row.answer_key or row.response

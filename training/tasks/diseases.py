@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from engine.findings import FINDINGS
 from engine.tasks.registry import Input
-from engine.tasks.words import NOTHING, noun, spoken
+from engine.tasks.words import noun, spoken
 from training.tasks import mesh
 from training.tasks.drafts import LABELS, REPORT, Draft, shuffled, statement
 from training.tasks.studies import MESH_FINDINGS, Shelf, Study
@@ -74,7 +74,7 @@ def single_disease(study: Study, shelf: Shelf) -> Iterator[Draft]:
         options = tuple(t.rstrip(".") for t in shuffled(texts, study.film.study_id, "single"))
         where = options.index(right.rstrip("."))
         source = REPORT if study.has_report else LABELS
-        yield Draft((study.film,), right, where, source, options=options, finding=found[0])
+        yield Draft((study.film,), right, where, source, options=options)
 
 
 def multi_disease(study: Study, shelf: Shelf) -> Iterator[Draft]:
@@ -97,6 +97,5 @@ def disease_list(study: Study, shelf: Shelf) -> Iterator[Draft]:
     if study.is_frontal and study.has_report and study.is_settled:
         told = bool(study.present) or study.is_normal
         if told:
-            finding = "" if study.present else NOTHING
             text = spoken(study.present)
-            yield Draft((study.film,), text, study.present, REPORT, finding=finding)
+            yield Draft((study.film,), text, study.present, REPORT)

@@ -87,17 +87,26 @@ def match_sentence(study: Study, shelf: Shelf, *, own: bool) -> Iterator[Draft]:
 
 
 def selection(study: Study, shelf: Shelf) -> Iterator[Draft]:
-    """Yield the film's own impression among three that cannot be true of it."""
+    """Yield the film's own impression among three that cannot be true of it.
+
+    One of the options is a normal text wherever that can be: where none is, the right text must
+    not be known by being the only one of its kind.
+    """
     right = tidy(study.film.impression)
     if not study.is_frontal or not study.is_settled or not 0 < len(right) <= MAX_OPTION:
         return
-    wrong: list[str] = []
-    for other in shelf.others(study, "selection"):
-        text = tidy(other.film.impression)
-        if 0 < len(text) <= MAX_OPTION and text not in wrong and contradicts(text, study):
-            wrong.append(text)
-        if len(wrong) == NUM_WRONG:
-            options = shuffled([right, *wrong], study.film.study_id, "selection")
-            where = options.index(right)
-            yield Draft((study.film,), right, where, REPORT, options=options)
-            return
+    texts = (tidy(other.film.impression) for other in shelf.others(study, "selection"))
+    found = dict.fromkeys(
+        text for text in texts if 0 < len(text) <= MAX_OPTION and contradicts(text, study)
+    )
+    normal, *others = sorted(found, key=tells) or [""]
+    wrong = [normal, *others[-NUM_WRONG + 1 :]]
+    if len(wrong) == NUM_WRONG:
+        options = shuffled([right, *wrong], study.film.study_id, "selection")
+        where = options.index(right)
+        yield Draft((study.film,), right, where, REPORT, options=options)
+
+
+def tells(text: str) -> bool:
+    """Tell whether a text asserts a finding."""
+    return 1.0 in label(text)[1:]

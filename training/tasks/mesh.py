@@ -90,7 +90,7 @@ def single_disease(study: Study, shelf: Shelf) -> Iterator[Draft]:
     present = diseases(study)
     if study.is_frontal and len(present) == 1:
         right, wrong = spoken(present[0]), map(spoken, distractors(study, 3))
-        yield choice(study, right, list(wrong), present[0])
+        yield choice(study, right, list(wrong))
 
 
 def disease_set(study: Study, shelf: Shelf) -> Iterator[Draft]:
@@ -101,10 +101,10 @@ def disease_set(study: Study, shelf: Shelf) -> Iterator[Draft]:
     kept = [spoken(head) for head in present[:-1]]
     others = [spoken(head) for head in distractors(study, 3)]
     right = "; ".join([*kept, spoken(present[-1])])
-    yield choice(study, right, ["; ".join([*kept, other]) for other in others], present[-1])
+    yield choice(study, right, ["; ".join([*kept, other]) for other in others])
 
 
-def choice(study: Study, right: str, wrong: Sequence[str], finding: str) -> Draft:
+def choice(study: Study, right: str, wrong: Sequence[str], finding: str = "") -> Draft:
     """Return a question with options; the right one is the response."""
     options = shuffled([right, *wrong], study.film.study_id, right)
     where = options.index(right)

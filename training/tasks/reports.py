@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from engine.findings import FINDINGS
 from engine.labeler import label
 from engine.tasks.registry import Input
-from engine.tasks.words import NOTHING, spoken
+from engine.tasks.words import spoken
 from training.tasks.anatomy import by_section
 from training.tasks.drafts import REPORT, Draft, tidy
 from training.tasks.studies import Shelf, Study
@@ -69,6 +69,5 @@ def findings_in_text(study: Study, shelf: Shelf) -> Iterator[Draft]:
     found = frozenset(name for name in FINDINGS[1:] if states[name] == 1.0)
     told = any(states[name] is not None for name in FINDINGS)
     if told and -1.0 not in states.values():
-        finding = "" if found else NOTHING
         given = {Input.TEXT: tidy(text)}
-        yield Draft((), spoken(found), found, REPORT, given, finding=finding)
+        yield Draft((), spoken(found), found, REPORT, given)

@@ -32,7 +32,8 @@ class Example:
 
     ``image_ids`` in the order of the task's films, empty for text alone; ``text`` is the prompt's
     input where there is no film; ``answer_key`` the answer as JSON (`engine.tasks.values.as_json`),
-    empty where the response itself is what is scored; ``finding`` what is asked about, for tables.
+    empty where the response itself is what is scored; ``finding`` what the
+    question names (or its kind), never the answer: baselines know it.
     """
 
     task: str

@@ -24,7 +24,7 @@ def view(study: Study, shelf: Shelf) -> Iterator[Draft]:
         found = stated_view(film)
         if found:
             text = f"This is {article(found)} {found} film."
-            yield Draft((film,), text, found, HEADER, finding=found)
+            yield Draft((film,), text, found, HEADER)
 
 
 def view_matching(study: Study, shelf: Shelf) -> Iterator[Draft]:

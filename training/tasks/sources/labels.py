@@ -58,7 +58,7 @@ def presence(image: str, patient: str, study: str, name: str, *, there: bool, sp
 def seen_from(image: str, patient: str, study: str, view: str, split: str) -> Item:
     """Return the question on the view."""
     text = f"This is {article(view)} {view} film."
-    return Item("view", patient, study, (image,), text, view, finding=view, split=split)
+    return Item("view", patient, study, (image,), text, view, split=split)
 
 
 def chexpert(folder: Path) -> Iterator[Item]:
