@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from engine.nets.checkpoints import newest
-from engine.nets.load import load_language_model
+from engine.nets.checkpoints import VALUES, complete, newest
+from engine.nets.load import TUNINGS, last_of, load_language_model
 from engine.pipeline import Engine
 from export.bundle import export_bundle
 from export.cli import LICENSE
@@ -144,6 +144,14 @@ def test_length_is_watched_from_the_start_on(run, preferences):
     steps = newest(run.run_dir, "align/dpo").step
     assert len(journey) == 1 + -(-steps // SETTINGS["checkpoint_every"])
     assert all(row["length_ratio"] >= 0 for row in journey)
+
+
+def test_the_licences_of_what_was_taught_before_stay(run, preferences):
+    stamp = complete(run.run_dir / last_of(run.run_dir, *TUNINGS))[-1] / VALUES
+    taught = {"tasks": ["view"], "licences": {"none": 3}}
+    stamp.write_text(json.dumps({**json.loads(stamp.read_text()), "instructions": taught}))
+    alignment(run, preferences, "dpo", watch=0, epochs=0.5).learn()
+    assert newest(run.run_dir, "align/dpo").values["instructions"] == taught
 
 
 def test_an_alignment_is_exported_by_its_stage(run, preferences, tmp_path):

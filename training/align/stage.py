@@ -65,7 +65,11 @@ class Alignment:
         model = base.BaseModel(
             start.model.requires_grad_(True), start.prompts.tokenizer, start.prompts.vocabulary
         )
-        stamp = {**self.run.stamp, "alignment": settings.model_dump(mode="json")}
+        stamp = {
+            **self.run.stamp,
+            "instructions": start.values.get("instructions"),
+            "alignment": settings.model_dump(mode="json"),
+        }
         train.align(self.run.recipe, model, trees, self.run.run_dir, self.stage, stamp, watch)
 
     def watch(self, codes: Codes) -> Watch:
