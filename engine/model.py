@@ -10,9 +10,10 @@ from engine.generation import Advance
 from engine.pixels import Transform
 from engine.results import Answer, DraftReport, Drawing, Image, Inspection
 from engine.study_input import Beside
+from engine.tasks.api import Follower
 
 
-class Model(Protocol):
+class Model(Follower, Protocol):
     """What the command line asks of a model; `engine.pipeline.Engine` is one."""
 
     @property
@@ -33,17 +34,6 @@ class Model(Protocol):
 
     def ask(self, image: Image, question: str, *, advance: Advance = ...) -> Answer:
         """Answer a question."""
-
-    def follow(
-        self,
-        instruction: str,
-        image: Image | None = ...,
-        *,
-        text: str = ...,
-        max_new_tokens: int = ...,
-        advance: Advance = ...,
-    ) -> Answer:
-        """Do what an instruction says."""
 
     def draw(self, text: str, *, seed: int, advance: Advance = ...) -> Drawing:
         """Draw a synthetic film."""

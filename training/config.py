@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from engine.nets.vqgan import VqganConfig
 from engine.pixels import Transform
 from engine.prompts import STYLES
-from training.errors import RecipeError
+from training.errors import RecipeError, TrainingError
 
 RECIPES = Path(__file__).parent / "recipes"
 MIN_KTO_BATCH = 4
@@ -300,12 +300,23 @@ class Recipe(Section):
 
 def find(name: str) -> Path:
     """Return the file of a shipped recipe, or the given path."""
-    shipped = RECIPES / f"{name}.yaml"
-    path = shipped if shipped.is_file() else Path(name)
+    return shipped(RECIPES, "recipe", name, RecipeError)
+
+
+def shipped(folder: Path, kind: str, name: str, refused: type[TrainingError]) -> Path:
+    """Return the YAML file of that name in a folder of ours, or the given path."""
+    ours = folder / f"{name}.yaml"
+    path = ours if ours.is_file() else Path(name)
     if not path.is_file():
-        names = ", ".join(sorted(p.stem for p in RECIPES.glob("*.yaml")))
-        raise RecipeError(f"no recipe named {name}", hint=f"shipped recipes: {names}")
+        names = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
+        raise refused(f"no {kind} named {name}", hint=f"shipped {kind}s: {names}")
     return path
+
+
+def faults_of(fault: ValidationError, name: str) -> str:
+    """Return every fault of a file, by key."""
+    lines = (f"{'.'.join(map(str, e['loc'])) or name}: {e['msg']}" for e in fault.errors())
+    return "; ".join(lines)
 
 
 def apply_override(values: dict[str, Any], override: str) -> None:
@@ -353,5 +364,4 @@ def validated(values: dict[str, Any], name: str) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as fault:
-        lines = [f"{'.'.join(map(str, e['loc'])) or name}: {e['msg']}" for e in fault.errors()]
-        raise RecipeError("recipe is not valid: " + "; ".join(lines)) from fault
+        raise RecipeError(f"recipe is not valid: {faults_of(fault, name)}") from fault

@@ -25,7 +25,7 @@ MOST_TOKENS = {Answer.SECTION_TEXT: 160, Answer.CHOICE: 96, Answer.SUBSET: 96}
 SHORT_REPLY = 64
 
 
-class Model(Protocol):
+class Follower(Protocol):
     """What tasks ask of a model; `engine.pipeline.Engine` is one."""
 
     def follow(
@@ -111,7 +111,7 @@ def prepared(task: Task, given: Mapping[Input, str], options: Sequence[str]) -> 
 class Tasks:
     """The tasks of the registry, put to one model that looks at one film at a time."""
 
-    model: Model
+    model: Follower
 
     def run(
         self,

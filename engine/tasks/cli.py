@@ -8,7 +8,7 @@ from typing import Any
 from engine.errors import TaskError
 from engine.generation import Advance
 from engine.results import Image
-from engine.tasks.api import Answered, Model, Tasks
+from engine.tasks.api import Answered, Follower, Tasks
 from engine.tasks.registry import TASKS, Input, Task
 from engine.tasks.values import as_json
 
@@ -50,7 +50,7 @@ def is_task(options: argparse.Namespace) -> bool:
 
 
 def put(
-    options: argparse.Namespace, model: Model, image: Image | None, advance: Advance
+    options: argparse.Namespace, model: Follower, image: Image | None, advance: Advance
 ) -> Answered[Any]:
     """Put the task that a command line names."""
     asked = Tasks(model)

@@ -10,7 +10,7 @@ from training import cli
 from training.align import experiment
 from training.align.experiment import CHOOSING, GAIN, START, VERBOSITY, Experiment, figures_of
 from training.evaluate.bootstrap import Figure
-from training.evaluate.report_metrics import Pair
+from training.evaluate.report_metrics import Pair, label_rows
 
 CLEAR = "The lungs are clear. No acute disease."
 LEFT = "There is a small left pleural effusion."
@@ -44,15 +44,15 @@ def test_the_gain_over_the_start_is_paired():
     start = [Pair(f"p{n}", CLEAR, text) for n, text in enumerate(wanted)]
     better = [Pair(f"p{n}", text, text) for n, text in enumerate(wanted)]
     half = np.arange(len(start)) % 3 == 0
-    same = figures_of(start, start, half)[GAIN]
+    same = figures_of(start, start, label_rows(start), half)[GAIN]
     assert (same.value, same.low, same.high) == (0, 0, 0)
-    assert figures_of(better, start, half)[GAIN].low > 0
+    assert figures_of(better, start, label_rows(start), half)[GAIN].low > 0
 
 
 def test_verbosity_is_the_words_of_all_reports_over_those_of_the_start():
     start = [Pair("p1", "One two.", CLEAR), Pair("p2", "One two three.", CLEAR)]
     longer = [Pair("p1", "One two. " * 3, CLEAR), Pair("p2", "One two three four.", CLEAR)]
-    found = figures_of(longer, start, np.asarray([True, False]))
+    found = figures_of(longer, start, label_rows(start), np.asarray([True, False]))
     assert found[VERBOSITY].value == pytest.approx(10 / 5)
 
 

@@ -21,7 +21,13 @@ from engine.pipeline import Engine
 from training.errors import PreferenceError
 from training.evaluate import finding_errors, label_scores
 from training.evaluate.bootstrap import Figure, PatientResamples
-from training.evaluate.report_metrics import Pair, label_rows, measure, quotient
+from training.evaluate.report_metrics import (
+    Pair,
+    error_figures,
+    label_rows,
+    measure,
+    quotient,
+)
 from training.evaluate.reports import Predicted, drafts, one_a_study, paired
 from training.stages import Run
 from training.vqa.phrasings import digest
@@ -126,14 +132,21 @@ def compare(run: Run, predicted: Mapping[str, Sequence[Predicted]]) -> dict[str,
     every = [one for found in predicted.values() for one in found]
     pairs = paired(every, films, SECTION, REFERENCE)
     start = pairs[START]
+    labels = label_rows(start)
     choosing = np.asarray([digest(pair.patient_id, "choosing") % 2 == 0 for pair in start])
-    return {name: figures_of(found, start, choosing) for name, found in pairs.items()}
+    return {name: figures_of(found, start, labels, choosing) for name, found in pairs.items()}
 
 
 def figures_of(
-    found: Sequence[Pair], start: Sequence[Pair], choosing: NDArray[np.bool_]
+    found: Sequence[Pair],
+    start: Sequence[Pair],
+    labels: NDArray[np.float64],
+    choosing: NDArray[np.bool_],
 ) -> dict[str, Figure]:
-    """Return the figures of one bundle's reports beside the start's on the same films."""
+    """Return the figures of one bundle's reports beside the start's on the same films.
+
+    ``labels`` are the start's label tables (`label_rows`).
+    """
     overall = measure(found).overall
     resamples = PatientResamples([pair.patient_id for pair in found])
     lengths = [
@@ -141,20 +154,28 @@ def figures_of(
         for one, other in zip(found, start, strict=True)
     ]
     halves = {
-        name: measure([pair for pair, own in zip(found, part, strict=True) if own]).overall
+        name: controlled([pair for pair, own in zip(found, part, strict=True) if own])
         for name, part in ((CHOOSING, choosing), (HELD, ~choosing))
     }
     told = {
         VERBOSITY: resamples.figure(np.asarray(lengths), quotient),
-        GAIN: gain(found, start, resamples),
-        **{name: half[finding_errors.LENGTH_CONTROLLED] for name, half in halves.items()},
+        GAIN: gain(label_rows(found), labels, resamples),
+        **halves,
     }
     return {name: told[name] if name in told else overall[name] for name in COLUMNS}
 
 
-def gain(found: Sequence[Pair], start: Sequence[Pair], resamples: PatientResamples) -> Figure:
-    """Return by how much the micro F1 of labels is higher, both on the same resamples."""
-    ours, theirs = label_rows(found), label_rows(start)
+def controlled(pairs: Sequence[Pair]) -> Figure:
+    """Return the length-controlled score of some reports alone."""
+    errors = [finding_errors.compare(pair.predicted, pair.reference) for pair in pairs]
+    resamples = PatientResamples([pair.patient_id for pair in pairs])
+    return error_figures(pairs, errors, resamples)[finding_errors.LENGTH_CONTROLLED]
+
+
+def gain(
+    ours: NDArray[np.float64], theirs: NDArray[np.float64], resamples: PatientResamples
+) -> Figure:
+    """Return by how much the micro F1 of label tables is higher, both on the same resamples."""
     f1 = label_scores.averaged("f1", "micro")
     width = ours.shape[1]
     return resamples.figure(

@@ -29,6 +29,7 @@ from training.evaluate import retention, vqa
 from training.evaluate.bootstrap import Figure, bootstrap, mean_figure
 from training.evaluate.drawings import agreement, decode_all, draw_predictions
 from training.evaluate.judge import judge, referenced
+from training.evaluate.report_tables import cell, row
 from training.stages import Run
 from training.texts import read
 from training.vqa import table as questions
@@ -59,7 +60,9 @@ def evaluate_tax(
         engine = Engine.load(path)
         found[name] = {
             **answered(run, engine, limit),
-            **drawn(run, engine, drawings, output / f"drawings-{engine.digest[:16]}.parquet"),
+            **drawn(
+                run, engine, drawings, output / f"drawings-{drawings}-{engine.digest[:16]}.parquet"
+            ),
             **kept(plain, text_losses(run, name)),
         }
     stored = {name: {k: asdict(v) for k, v in one.items()} for name, one in found.items()}
@@ -72,8 +75,8 @@ def evaluate_tax(
 def answered(run: Run, engine: Engine, limit: int) -> dict[str, Figure]:
     """Return accuracy on the validation questions of a run, by kind."""
     rows = questions.read(run.run_dir / "vqa.parquet")
-    majority = vqa.majorities(row for row in rows if row.split == "train" and row.answer_key)
-    asked = vqa.chosen((row for row in rows if row.split == "val"), limit)
+    majority = vqa.majorities(one for one in rows if one.split == "train" and one.answer_key)
+    asked = vqa.chosen((one for one in rows if one.split == "val"), limit)
     predicted = vqa.ask_all(
         asked, vqa.images_of(run), lambda image, text: engine.ask(image, text).text, majority
     )
@@ -82,8 +85,12 @@ def answered(run: Run, engine: Engine, limit: int) -> dict[str, Figure]:
     return {f"question: {kind}": figure for kind, figure in found.items() if figure is not None}
 
 
-def drawn(run: Run, engine: Engine, count: int, path: Path) -> dict[str, Figure]:
-    """Return how well drawings show what their reports say, by the film classifier."""
+def drawn(run: Run, engine: Engine, count: int, output: Path) -> dict[str, Figure]:
+    """Return how well drawings show what their reports say, by the film classifier.
+
+    So many drawings of a bundle are made once.
+    """
+    path = output / f"drawings-{count}-{engine.digest[:16]}.parquet"
     if not path.is_file():
         draw_predictions(run, engine, count, path)
     table = pq.read_table(path)
@@ -116,11 +123,9 @@ def kept(
 
 def markdown(found: Mapping[str, Mapping[str, Figure]]) -> str:
     """Return the table: a line a measure, a column a model."""
-    lines = ["| | " + " | ".join(found) + " |", "| --- " * (1 + len(found)) + "|"]
-    for measure in next(iter(found.values())):
-        cells = [
-            f"{one[measure].value:.3f} ({one[measure].low:.3f} … {one[measure].high:.3f})"
-            for one in found.values()
-        ]
-        lines.append("| " + " | ".join([measure, *cells]) + " |")
+    lines = [row(["", *found]), row(["---"] * (1 + len(found)))]
+    lines += [
+        row([measure, *(cell(one[measure]) for one in found.values())])
+        for measure in next(iter(found.values()))
+    ]
     return "\n".join(lines) + "\n"

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from engine.nets.checkpoints import Checkpoint
-from engine.nets.load import load_untied, untied
+from engine.nets.load import load_untied
 from training import device, loop, order
 from training.align import reference
 from training.align.branches import Forest, Role, Scored, Tree, plant
@@ -25,11 +25,9 @@ from training.align.methods import METHODS
 from training.align.watch import Watch
 from training.base import BaseModel
 from training.config import AlignSection, Recipe
-from training.finetune import begun, make_optimizer
+from training.finetune import begun, make_optimizer, recompute_activations, whole_model
 from training.parallel import World, world
 from training.placement import Copied
-
-PREFIX = "causal."
 
 
 def num_steps(num_trees: int, settings: AlignSection) -> int:
@@ -64,9 +62,7 @@ class AlignLoop:
         self.method = METHODS[self.settings.method]
         causal: Any = self.base.model
         if self.settings.activation_checkpointing:
-            causal.gradient_checkpointing_enable(
-                gradient_checkpointing_kwargs={"use_reentrant": False}
-            )
+            recompute_activations(causal)
         self.net = Scored(causal).to(self.device).train()
         self.starts = self.asked_start()
         self.placement = Copied(self.net, self.world)
@@ -88,11 +84,7 @@ class AlignLoop:
 
     def parts(self) -> dict[str, dict[str, Tensor]]:
         """Return weights as any loader wants them, and optimizer state."""
-        whole = {k.removeprefix(PREFIX): v for k, v in self.placement.weights().items()}
-        return {
-            "model": untied(self.base.model, whole),
-            "optimizer": self.placement.optimizer_state(self.optimizer),
-        }
+        return whole_model(self.base, self.placement, self.optimizer)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Take up weights and optimizer state."""

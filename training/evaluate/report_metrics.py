@@ -78,7 +78,7 @@ def measure(
         overall={
             **_overlap_figures(pairs, resamples),
             **_label_figures(labels, resamples),
-            **_error_figures(pairs, errors, resamples),
+            **error_figures(pairs, errors, resamples),
         },
         findings={name: _finding_figures(name, labels, resamples) for name in FINDINGS},
         positives={name: int(row[0] + row[2]) for name, row in zip(FINDINGS, counts, strict=True)},
@@ -132,9 +132,10 @@ def _finding_figures(
     return figures
 
 
-def _error_figures(
+def error_figures(
     pairs: Sequence[Pair], errors: Sequence[finding_errors.Errors], resamples: PatientResamples
 ) -> dict[str, Figure]:
+    """Return the finding-error score of reports, plain and length-controlled."""
     scores = [each.score for each in errors]
     controlled = [
         None

@@ -65,7 +65,6 @@ OWN: Mapping[str, Judge] = {
     "finding-error-lc": partial(one_by_one, finding_error_lc),
     "label-f1": partial(one_by_one, label_f1),
 }
-PUBLISHED = ("bertscore", "radgraph", "green")
 
 
 def open_judge(name: str, folder: Path | None = None, python: Path | None = None) -> Judge:

@@ -9,7 +9,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from engine.tasks.registry import TASKS
-from training.config import Section
+from training.config import Section, faults_of, shipped
 from training.errors import TaskTableError
 from training.tasks.builders import BUILDERS
 from training.tasks.sources import SOURCES
@@ -49,16 +49,6 @@ class TaskMixture(Section):
         return self
 
 
-def find(name: str) -> Path:
-    """Return the file of a shipped mixture, or the given path."""
-    shipped = MIXTURES / f"{name}.yaml"
-    path = shipped if shipped.is_file() else Path(name)
-    if not path.is_file():
-        names = ", ".join(sorted(p.stem for p in MIXTURES.glob("*.yaml")))
-        raise TaskTableError(f"no mixture named {name}", hint=f"shipped mixtures: {names}")
-    return path
-
-
 def load(name: str) -> TaskMixture:
     """Read a mixture by name or path.
 
@@ -67,8 +57,8 @@ def load(name: str) -> TaskMixture:
     TaskTableError
         It does not exist or does not validate; every fault is listed.
     """
+    path = shipped(MIXTURES, "mixture", name, TaskTableError)
     try:
-        return TaskMixture.model_validate(yaml.safe_load(find(name).read_text(encoding="utf-8")))
+        return TaskMixture.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except ValidationError as fault:
-        lines = [f"{'.'.join(map(str, e['loc'])) or name}: {e['msg']}" for e in fault.errors()]
-        raise TaskTableError("mixture is not valid: " + "; ".join(lines)) from fault
+        raise TaskTableError(f"mixture is not valid: {faults_of(fault, name)}") from fault
