@@ -165,8 +165,9 @@ def _put_task(options: argparse.Namespace, load: Load) -> None:
     else:
         model, image, inspection = _read_film(options, load)
         record["inspection"] = asdict(inspection)
+    other = render_file(options.second, model.transform) if options.second else None
     with _progress("answering") as advance:
-        answer = tasks.put(options, model, image, advance)
+        answer = tasks.put(options, model, image, other, advance)
     if options.json:
         _print_json({**record, **answer.as_json()})
         return

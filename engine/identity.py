@@ -51,3 +51,8 @@ class Identified:
     def inputs(self) -> tuple[Part, ...]:
         """The parts of a study that the model was trained with; others do not reach its prompt."""
         return self.bundle.inputs
+
+    @property
+    def taught(self) -> frozenset[str]:
+        """The tasks of the registry that the model was trained on."""
+        return frozenset((self.bundle.manifest.get("instructions") or {}).get("tasks", ()))

@@ -252,13 +252,19 @@ class Engine(Identified):
         lateral = beside.get("lateral") if Part.LATERAL in self.inputs else None
         study = StudyInput(
             self.films.codes(image).tolist(),
-            None if lateral is None else self.films.codes(lateral).tolist(),
+            self._codes(lateral),
             beside.get("indication", ""),
             beside.get("previous_report", ""),
             self.context(image) if hinted else "",
+            second=self._codes(beside.get("second")),
+            earlier=self._codes(beside.get("earlier")),
         )
         room = self.backend.max_length - leave
         return self.prompts.fitting(instruction, study.only(self.inputs), room)
+
+    def _codes(self, image: Image | None) -> list[int] | None:
+        """Return the codes of a film that may be missing."""
+        return None if image is None else self.films.codes(image).tolist()
 
     def write(
         self,

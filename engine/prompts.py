@@ -156,10 +156,11 @@ class PromptBuilder:
 
     def _lines(self, study: StudyInput) -> list[tuple[str, str | Sequence[int]]]:
         """Return the lines of the input: what each begins with, and its text or image codes."""
+        others = [(f"{title}: ", codes) for title, codes in study.compared]
         if not self.has_parts:
-            return [("", study.film)]
+            return [("", study.film), *others]
         values = ((part, getattr(study, part)) for part in study.parts)
-        return [(f"{HEADINGS[part]}: ", value) for part, value in values]
+        return [*((f"{HEADINGS[part]}: ", value) for part, value in values), *others]
 
     def about_text(self, instruction: str, context: str = "") -> list[int]:
         """Return the prompt of an instruction on a text (or on nothing)."""

@@ -32,6 +32,9 @@ HEADINGS: Final[dict[Part, str]] = {
     Part.LATERAL: "Lateral",
 }
 
+COMPARED: Final[dict[str, str]] = {"second": "Second film", "earlier": "Earlier film"}
+"""Films that a task compares the first one with, and how a prompt calls them."""
+
 FRONTAL_ONLY: Final = (Part.FRONTAL,)
 """What a bundle knows whose manifest says nothing."""
 
@@ -47,18 +50,24 @@ _MARK = re.compile(r"#{2,}|<\||\|>")
 
 
 class Beside(TypedDict, total=False):
-    """What may be given beside a frontal film; what is left out is not known."""
+    """What may be given beside a frontal film; what is left out is not known.
+
+    ``second`` and ``earlier`` are films that the instruction compares with the first.
+    """
 
     lateral: Image | None
     indication: str
     previous_report: str
+    second: Image | None
+    earlier: Image | None
 
 
 @dataclass(frozen=True)
 class StudyInput:
     """The parts of one study: image codes, texts, and the line of likely findings.
 
-    A training row of a lateral film alone has no ``frontal``.
+    A training row of a lateral film alone has no ``frontal``. ``second`` and ``earlier`` are no
+    parts: a prompt that compares films holds them, whatever its style.
     """
 
     frontal: Sequence[int] = ()
@@ -66,6 +75,8 @@ class StudyInput:
     indication: str = ""
     previous_report: str = ""
     context: str = ""
+    second: Sequence[int] | None = None
+    earlier: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
         """Bring the texts to one line each, an indication without the age."""
@@ -76,6 +87,12 @@ class StudyInput:
     def parts(self) -> tuple[Part, ...]:
         """The parts that are known, in the order of the prompt."""
         return tuple(part for part in Part if getattr(self, part))
+
+    @property
+    def compared(self) -> list[tuple[str, Sequence[int]]]:
+        """The films that the first one is compared with, each after what it is called."""
+        found = ((title, getattr(self, name)) for name, title in COMPARED.items())
+        return [(title, codes) for title, codes in found if codes is not None]
 
     @property
     def film(self) -> Sequence[int]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 from engine.generation import Advance, ignore
 from engine.results import Answer, Image
 from engine.scheduler import Urgency
+from engine.study_input import Beside
 from engine.tasks.api import Tasks
 from engine.tasks.registry import TASKS
 from node.offers import inputs_of
@@ -25,6 +26,8 @@ class _Waited:
     """A model whose answers somebody waits for: they go before drafts."""
 
     engine: Drafter
+    taught: frozenset[str] = frozenset()
+    """The page offers no task that compares films: none needs to have been taught."""
 
     def follow(
         self,
@@ -34,8 +37,9 @@ class _Waited:
         text: str = "",
         max_new_tokens: int = 64,
         advance: Advance = ignore,
+        **beside: Unpack[Beside],
     ) -> Answer:
-        """Do what an instruction says."""
+        """Do what an instruction says; a task of one film has nothing beside it."""
         return self.engine.follow(
             instruction,
             image,

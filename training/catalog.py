@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from engine.findings import FINDINGS, NIH_TO_FINDING
 from engine.labeler import label
 from engine.pixels import Transform, render_file, to_uint8
+from training import parquet
 from training.errors import CatalogError
 from training.sections import Report, clean_indication, clean_report
 
@@ -255,10 +255,8 @@ def check(catalog: Catalog) -> None:
 
 def write(catalog: Catalog, path: Path) -> None:
     """Write the catalog as Parquet, its drop counts and digest in the schema's metadata."""
-    table = pa.Table.from_pylist([asdict(film) for film in catalog.films])
-    notes = {"dropped": json.dumps(catalog.dropped), "digest": catalog.digest()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table.replace_schema_metadata(notes), path)
+    notes = {"dropped": catalog.dropped, "digest": catalog.digest()}
+    parquet.store([asdict(film) for film in catalog.films], path, notes=notes)
 
 
 def read(path: Path) -> Catalog:

@@ -19,6 +19,7 @@ from engine import hints
 from engine.labeler import label
 from engine.prompts import DRAW_INSTRUCTIONS, REPORT_INSTRUCTIONS, PromptBuilder
 from engine.study_input import StudyInput
+from engine.tasks.registry import TASKS as TASK_TABLE
 from training.catalog import Film, present_in
 from training.config import SftSection
 from training.sections import Report
@@ -138,12 +139,16 @@ class RowBuilder:
         """Return a row of the table of instructions, on a film or on a text alone.
 
         The film stands alone and in the first place, as tasks are put in service: what stands
-        beside it, or that it is called lateral, would give answers away.
+        beside it, or that it is called lateral, would give answers away. Beside it stands no more
+        than the film that a task compares it with.
         """
         asked = self.examples[row]
         if asked.image_ids:
-            film = self.places[asked.image_ids[0]]
-            study = StudyInput(self.codes[film].tolist(), context=self.context(film, rng))
+            film, *others = (self.places[image] for image in asked.image_ids)
+            title, codes = TASK_TABLE[asked.task].compared, self.codes
+            compared = {str(title): codes[other].tolist() for other in others}
+            context = self.context(film, rng)
+            study = StudyInput(codes[film].tolist(), context=context, **compared)
             prompt = self.prompts.about_study(asked.instruction, study)
         else:
             prompt = self.prompts.about_text(asked.instruction, asked.text)

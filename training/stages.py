@@ -45,7 +45,7 @@ from training import (
 )
 from training import catalog as catalogs
 from training.config import Recipe, SftSection
-from training.errors import RecipeError, TaskTableError
+from training.errors import RecipeError
 from training.instructions import TASKS, RowBuilder
 from training.jobs.cluster import Cluster
 from training.jobs.encode_job import EncodeJob
@@ -217,15 +217,9 @@ class Run:
         Raises
         ------
         TaskTableError
-            There is none, or it has tasks of two films, which the prompts do not show.
+            There is none.
         """
         read = self.instruction_table()
-        pairs = sorted({row.task for row in read if len(row.image_ids) > 1})
-        if pairs:
-            raise TaskTableError(
-                f"{', '.join(pairs)} compare two films; these prompts show one",
-                hint="build the instructions from a mixture without them, such as `films`",
-            )
         rows = [row for row in read if row.split == "train"]
         return task_table.Examples(rows, read.weights)
 

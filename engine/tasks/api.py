@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeVar, Unpack, cast
 
 from engine.errors import TaskError
 from engine.generation import Advance, ignore
 from engine.results import Answer as Reply
 from engine.results import Image, Provenance
+from engine.study_input import Beside
 from engine.tasks.answers import Answer, read
 from engine.tasks.registry import SECTIONS, TASKS, Input, Task, task_named
 from engine.tasks.values import Place, Reading, Unparsable, as_json
@@ -28,6 +29,10 @@ SHORT_REPLY = 64
 class Follower(Protocol):
     """What tasks ask of a model; `engine.pipeline.Engine` is one."""
 
+    @property
+    def taught(self) -> frozenset[str]:
+        """The tasks that the model was trained on."""
+
     def follow(
         self,
         instruction: str,
@@ -36,6 +41,7 @@ class Follower(Protocol):
         text: str = ...,
         max_new_tokens: int = ...,
         advance: Advance = ...,
+        **beside: Unpack[Beside],
     ) -> Reply:
         """Do what an instruction says."""
 
@@ -109,7 +115,7 @@ def prepared(task: Task, given: Mapping[Input, str], options: Sequence[str]) -> 
 
 @dataclass(frozen=True)
 class Tasks:
-    """The tasks of the registry, put to one model that looks at one film at a time."""
+    """The tasks of the registry, put to one model."""
 
     model: Follower
 
@@ -120,17 +126,19 @@ class Tasks:
         given: Mapping[Input, str] | None = None,
         *,
         options: Sequence[str] = (),
+        other: Image | None = None,
         advance: Advance = ignore,
     ) -> Answered[Any]:
-        """Put a task by name.
+        """Put a task by name; ``other`` is the film that ``image`` is compared with.
 
         Raises
         ------
         TaskError
-            The task is unknown, wants two films, or something is missing or not wanted.
+            The task is unknown, compares films and was not taught, or something is missing or not
+            wanted.
         """
         task = task_named(name)
-        check_films(task, image)
+        check_films(task, image, other, self.model.taught)
         places = prepared(task, given or {}, options)
         text = places[Input.TEXT] if task.has_text_block and Input.TEXT in places else ""
         instruction = task.put(places)
@@ -140,6 +148,7 @@ class Tasks:
             text=text.strip(),
             max_new_tokens=MOST_TOKENS.get(task.answer, SHORT_REPLY),
             advance=advance,
+            **beside(task, other),
         )
         value = read(task.answer, reply.text, options)
         return Answered(name, instruction, tuple(options), value, reply.text, reply.provenance)
@@ -147,6 +156,14 @@ class Tasks:
     def view(self, image: Image) -> ViewAnswer:
         """Return PA, AP or lateral."""
         return self.run("view", image)
+
+    def same_study(self, image: Image, second: Image) -> YesNoAnswer:
+        """Tell whether two films are of one study."""
+        return self.run("view-matching", image, other=second)
+
+    def progression(self, image: Image, earlier: Image, finding: str) -> TermAnswer:
+        """Return whether a finding is improving, stable or worsening since an earlier film."""
+        return self.run("progression", image, {Input.FINDING: finding}, other=earlier)
 
     def has(self, image: Image, finding: str) -> YesNoAnswer:
         """Tell whether a finding is present."""
@@ -227,19 +244,33 @@ class Tasks:
         return self.run("vqa", image, {Input.TEXT: question})
 
 
-def check_films(task: Task, image: Image | None) -> None:
-    """Refuse a task that wants more films than are given, or none.
+def beside(task: Task, other: Image | None) -> Beside:
+    """Return the film that a task compares with, under the name that the prompt knows it by."""
+    given: dict[str, Any] = {task.compared: other} if task.compared else {}
+    return cast("Beside", given)
+
+
+def check_films(
+    task: Task, image: Image | None, other: Image | None, taught: frozenset[str]
+) -> None:
+    """Refuse a task that wants more films than are given, or fewer.
+
+    A prompt of two films means nothing to a model that was trained on one.
 
     Raises
     ------
     TaskError
         With what to give.
     """
-    if task.num_films > 1:
+    if task.compared and task.name not in taught:
         raise TaskError(
-            f"{task.name} compares two films; a bundle of one film cannot",
-            hint="`cxr ask --list-tasks` says what each task takes",
+            f"{task.name} compares two films, which this bundle was not taught",
+            hint="a bundle's model card names the tasks that it was taught",
         )
+    if task.compared and other is None:
+        raise TaskError(f"{task.name} needs a second film", hint="name its file by --second")
+    if other is not None and not task.compared:
+        raise TaskError(f"{task.name} takes one film", hint="leave --second out")
     if task.num_films and image is None:
         raise TaskError(f"{task.name} needs a film", hint="name the film's file")
     if image is not None and not task.num_films:

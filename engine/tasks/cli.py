@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from engine.errors import TaskError
@@ -23,6 +24,7 @@ def add_arguments(ask: argparse.ArgumentParser) -> None:
     ask.add_argument("--list-tasks", action="store_true", help="print the tasks and what they take")
     for one in GIVEN:
         ask.add_argument(f"--{one.value}", metavar="TEXT", help=f"the task's {one.value}")
+    ask.add_argument("--second", type=Path, metavar="FILE", help="film to compare with")
     ask.add_argument("--options", nargs="+", metavar="TEXT", help="the options to choose from")
 
 
@@ -41,7 +43,7 @@ def is_task(options: argparse.Namespace) -> bool:
         What belongs to a task is given without one, or a question with one.
     """
     if options.task is None:
-        if given_by(options) or options.options:
+        if given_by(options) or options.options or options.second:
             raise TaskError("no task is named", hint="add --task NAME; --list-tasks lists them")
         return False
     if options.question is not None:
@@ -50,12 +52,21 @@ def is_task(options: argparse.Namespace) -> bool:
 
 
 def put(
-    options: argparse.Namespace, model: Follower, image: Image | None, advance: Advance
+    options: argparse.Namespace,
+    model: Follower,
+    image: Image | None,
+    other: Image | None,
+    advance: Advance,
 ) -> Answered[Any]:
     """Put the task that a command line names."""
-    asked = Tasks(model)
-    chosen = tuple(options.options or ())
-    return asked.run(options.task, image, given_by(options), options=chosen, advance=advance)
+    return Tasks(model).run(
+        options.task,
+        image,
+        given_by(options),
+        options=tuple(options.options or ()),
+        other=other,
+        advance=advance,
+    )
 
 
 def shown(answer: Answered[Any]) -> str:
@@ -84,7 +95,7 @@ def task_lines() -> list[str]:
 
 def takes(task: Task) -> str:
     """Return what a task takes, as the command line names it."""
-    files = ["film" for _ in range(task.num_films)]
+    files = ["film", "--second"][: task.num_films]
     return " ".join([*files, *(f"--{one.value}" for one in task.words)])
 
 

@@ -31,6 +31,8 @@ class Input(enum.Enum):
 
 
 FILMS = (Input.FILM, Input.SECOND_FILM, Input.PRIOR_FILM)
+COMPARED: Mapping[Input, str] = {Input.SECOND_FILM: "second", Input.PRIOR_FILM: "earlier"}
+"""What the prompt calls the other film of a task (`engine.study_input.COMPARED`)."""
 
 
 class Scorer(enum.Enum):
@@ -57,6 +59,11 @@ class Task:
     def num_films(self) -> int:
         """Return how many films the task is about."""
         return sum(one in FILMS for one in self.inputs)
+
+    @property
+    def compared(self) -> str | None:
+        """Return the name of the film that the first one is compared with, if any."""
+        return next((COMPARED[one] for one in self.inputs if one in COMPARED), None)
 
     @property
     def words(self) -> tuple[Input, ...]:

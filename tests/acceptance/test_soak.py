@@ -27,6 +27,8 @@ SOAK_S = float(os.environ.get("CXR_SOAK_S", "30"))
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(SOAK_S + 600)]
 
 _VIEWS = 2
+_QUIET_S = 10
+"""Longer than a film waits under attack on a busy machine: else its study is drafted twice."""
 _ATTACK_S = 5.0
 _SAMPLE_S = 2.0
 _STAND_IN = [sys.executable, "-m", "tests.acceptance.stand_in_node"]
@@ -120,6 +122,7 @@ def node(tmp_path: Path, pacs: ForgetfulPacs) -> Iterator[NodeProcess]:
     asked |= {"commitment": True, "allow": ["echo", "store", "commitment"]}
     settings = node_settings(tmp_path, free_port(), {"pacs": asked, "turned": peer("TURNED", 1)})
     settings["node"]["work"]["num_workers"] = 2
+    settings["node"]["study"]["quiet_s"] = _QUIET_S
     running = NodeProcess(tmp_path / "node", settings, command=_STAND_IN, MALLOC_ARENA_MAX="2")
     running.start()
     yield running

@@ -1,7 +1,9 @@
 """Tasks: the registry is whole, replies are read and never guessed, errors say what to give."""
 
 import json
+from dataclasses import dataclass, field
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,6 +13,8 @@ from engine.errors import TaskError
 from engine.findings import FINDINGS
 from engine.pipeline import Engine
 from engine.pixels import render_file
+from engine.results import Answer as Reply
+from engine.results import Provenance
 from engine.tasks import TASKS, UNPARSABLE, Tasks
 from engine.tasks.answers import READERS, Answer, read
 from engine.tasks.phrasing import INSTRUCTIONS
@@ -203,13 +207,51 @@ def test_every_call_answers_with_its_provenance(engine, film):
 def test_two_films_too_few_options_and_unknown_sections_are_refused(engine, film):
     image, tasks = render_file(film, engine.transform), Tasks(engine)
     with pytest.raises(TaskError, match="two films"):
-        tasks.run("view-matching", image)
+        tasks.progression(image, image, "edema")
+    with pytest.raises(TaskError, match="takes one film"):
+        tasks.run("view", image, other=image)
     with pytest.raises(TaskError, match="2 to 8 options"):
         tasks.which(image, ["edema"])
     with pytest.raises(TaskError, match="no section is called 'liver'"):
         tasks.write_section(image, "liver")
     with pytest.raises(TaskError, match="takes no film"):
         tasks.run("findings-in-text", image, {Input.TEXT: "Edema."})
+
+
+PROVENANCE = Provenance("two", "1", "ab", "1", "none", None, 1.0)
+
+
+@dataclass
+class Compares:
+    """A model that was taught to compare films, and says what it was shown."""
+
+    shown: dict[str, object] = field(default_factory=dict)
+    taught: frozenset[str] = frozenset({"view-matching", "progression"})
+
+    def follow(self, instruction, image=None, *, text="", max_new_tokens=64, **beside):
+        self.shown = {name: film for name, film in beside.items() if name != "advance"}
+        return Reply(instruction, "Yes, it is worsening.", PROVENANCE)
+
+
+def test_a_task_of_two_films_shows_the_other_by_its_name():
+    model, first, other = Compares(), np.zeros((1, 8, 8)), np.ones((1, 8, 8))
+    assert Tasks(model).same_study(first, other).value is True
+    assert model.shown == {"second": other}
+    assert Tasks(model).progression(first, other, "edema").value == "worsening"
+    assert model.shown == {"earlier": other}
+    with pytest.raises(TaskError, match="needs a second film") as caught:
+        Tasks(model).run("view-matching", first)
+    assert "--second" in caught.value.hint
+
+
+def test_a_prompt_that_compares_films_holds_the_codes_of_both(engine, film):
+    image = render_file(film, engine.transform)
+    prompt = engine.prompt_on(image, "Same?", second=np.ascontiguousarray(image[:, :, ::-1]))
+    codes = engine.films.codes
+    first, second = codes(image), codes(np.ascontiguousarray(image[:, :, ::-1]))
+    vocabulary = engine.bundle.vocabulary
+    seen = [token - vocabulary.num_text for token in prompt.ids if token in vocabulary.image_range]
+    assert seen == [*first.tolist(), *second.tolist()]
 
 
 def test_a_task_from_the_command_line_as_words_and_as_json(film, capsys):

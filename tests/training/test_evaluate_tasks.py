@@ -11,7 +11,10 @@ from tests.training.test_task_sources import BENCH, CHOICE
 from training.catalog import age_of
 from training.cli import main
 from training.evaluate import subgroups
-from training.evaluate.tasks import SYSTEMS
+from training.evaluate.task_tables import boxes_found
+from training.evaluate.tasks import SYSTEMS, answerable, scored
+from training.tasks.bench import BenchItem, choice, grounding
+from training.tasks.builders import build
 
 
 def test_own_rows_are_scored_beside_four_baselines(trained, bundle_dir, capsys):
@@ -42,6 +45,36 @@ def test_the_published_file_is_asked_and_pairs_are_counted(trained, bundle_dir, 
     shown = capsys.readouterr().out
     assert "| Single Disease Identification |" in shown
     assert "not asked, two films: 1 Temporal Classification" in shown
+    assert "| Findings Generation |" in shown
+    assert "* Phrase Grounding: boxes found (IoU at least 0.5) " in shown
+
+
+@pytest.mark.parametrize(("reply", "share"), [("(10,20),(30,40)", 1), ("(20,20),(40,40)", 0)])
+def test_a_box_is_found_that_shares_half_of_the_two(reply, share):
+    row = BENCH["Phrase Grounding"][0]
+    item = BenchItem("Phrase Grounding", grounding(row, 0), ("d.jpg",))
+    (figure,) = boxes_found([scored(item, "model", reply)]).values()
+    assert figure.value == share
+
+
+def test_pairs_are_asked_of_a_bundle_that_was_taught_to_compare():
+    films = [
+        film(f"s{n}", "The lungs are clear.", image_id=f"s{n}{view}", view=view)
+        for n in range(4)
+        for view in ("frontal", "lateral")
+    ]
+    assert not [row for row in build(films[:2], ["view-matching"]) if row.answer_key == "false"]
+    rows = build(films, ["view-matching"])
+    items = [BenchItem("", row, row.image_ids) for row in rows]
+    assert answerable(items, frozenset()) == ([], {"view-matching": len(items)})
+    assert answerable(items, frozenset({"view-matching"})) == (items, {})
+
+
+def test_a_published_choice_on_two_films_is_never_asked_on_one():
+    row = {**CHOICE, "image_path": ["a.jpg", "b.jpg"]}
+    item = BenchItem("Temporal Classification", choice(row, 0), ("a.jpg", "b.jpg"))
+    found = answerable([item], frozenset({item.example.task}))
+    assert found == ([], {"Temporal Classification": 1})
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """Instruction rows: true to reports and codes, balanced, patient-safe, the same on every run."""
 
-import dataclasses
 import json
 from collections import Counter
 
@@ -17,7 +16,8 @@ from engine.tasks.values import UNPARSABLE
 from tests.training.reports import SHARED, film, real_val_films
 from training.catalog import Catalog, label
 from training.cli import main
-from training.errors import TaskTableError, TrainingError
+from training.errors import TrainingError
+from training.instructions import RowBuilder
 from training.pools import TaskPool
 from training.tasks import balance, make, mixtures, scorers, table
 from training.tasks.anatomy import by_section
@@ -211,12 +211,19 @@ def test_a_stage_learns_the_responses_of_the_table(trained):
         assert bool(shown) is bool(example.image_ids)
 
 
-def test_two_films_are_refused_where_prompts_show_one(trained, tmp_path):
-    run = dataclasses.replace(trained, run_dir=tmp_path)
-    made = make.make(Catalog(films(), {}), mixture("view-matching"))
-    table.write(made, tmp_path / table.FILE)
-    with pytest.raises(TaskTableError, match="compare two films"):
-        run.instructions()
+def test_a_row_that_compares_films_shows_both_in_their_order(trained):
+    prompts = load_language_model(trained.run_dir, "sft4").prompts
+    shown = films()
+    codes = np.random.default_rng(0).integers(0, 64, (len(shown), 256)).astype(np.int16)
+    made = make.make(Catalog(shown, {}), mixture("view-matching"))
+    builder = RowBuilder(prompts, shown, codes, examples=made.rows)
+    images = prompts.vocabulary.image_range
+    for number, example in enumerate(made.rows):
+        row = builder.task(number, np.random.default_rng(0))
+        seen = [token for token in row.input_ids if token in images]
+        both = [codes[builder.places[image]] for image in example.image_ids]
+        assert seen == prompts.vocabulary.to_ids(np.concatenate(both).tolist())
+        assert "Second film: " in prompts.text(row.input_ids)
 
 
 def test_the_bundle_says_what_taught_it(bundle_dir):
@@ -259,4 +266,4 @@ def test_the_table_is_built_and_told_from_the_command_line(trained, capsys):
     assert "licence: " in shown
     assert (trained.run_dir / "instructions" / "statistics.md").is_file()
     assert main([*call[:2], "--mixture", "none", "--run", str(trained.run_dir)]) == 1
-    assert "shipped mixtures: films, studies" in capsys.readouterr().err
+    assert "shipped mixtures: films" in capsys.readouterr().err

@@ -13,11 +13,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from engine.pipeline import Engine
+from training import parquet
 from training.errors import PreferenceError
 from training.evaluate import finding_errors, label_scores
 from training.evaluate.bootstrap import Figure, PatientResamples
@@ -119,9 +119,7 @@ def predictions(run: Run, bundle_dir: Path | None, name: str, output: Path) -> l
             )
             for row, report in found
         ]
-        partial = path.with_suffix(".partial")
-        pq.write_table(pa.Table.from_pylist([asdict(one) for one in made]), partial)
-        partial.replace(path)
+        parquet.store([asdict(one) for one in made], path)
     rows_read = pq.read_table(path).to_pylist()
     return [Predicted(**{**row, "system": name}) for row in rows_read]
 

@@ -12,14 +12,12 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
 from engine.nets.load import LanguageModel, load_language_model
 from engine.prompts import DRAW_INSTRUCTIONS, REPORT_INSTRUCTIONS
-from training import encode_images
+from training import encode_images, parquet
 from training.evaluate.bootstrap import Figure, mean_figure
 from training.instructions import IGNORED, Row, make_row
 from training.progress import bar
@@ -118,7 +116,7 @@ def evaluate_conditioning(run: Run, limit: int = 0) -> dict[str, Figure]:
     output = run.run_dir / "evaluate" / "conditioning"
     output.mkdir(parents=True, exist_ok=True)
     losses = measure_losses(run, limit)
-    pq.write_table(pa.Table.from_pylist(losses), output / "losses.parquet")
+    parquet.store(losses, output / "losses.parquet")
     figures = loss_figures(losses)
     films = sorted({run.catalog.films[row].source for row in run.reported("val")})
     stored = {"dataset": f"{', '.join(films)}: val split, frontal films with a report"}

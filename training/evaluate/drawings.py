@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
@@ -22,6 +21,7 @@ from engine.nets.classifier import FilmClassifier
 from engine.nets.load import hint_thresholds, load_classifier, load_tokenizer
 from engine.nets.vqgan import Vqgan
 from engine.pipeline import Engine
+from training import parquet
 from training.evaluate.bootstrap import Figure, bootstrap
 from training.evaluate.figure_table import store
 from training.evaluate.judge import Judgement, averaged, judge, referenced
@@ -68,8 +68,7 @@ def draw_predictions(run: Run, engine: Engine, count: int, path: Path) -> None:
         for one in side_by_side(drawn, rows.tolist(), width):
             found.append(one)
             progress.advance(progress.task_ids[0])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(found), path)
+    parquet.store(found, path)
 
 
 def balanced(run: Run, rows: Rows, count: int) -> Rows:

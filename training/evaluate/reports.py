@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from engine.pipeline import Engine
+from training import parquet
 from training.catalog import Film
 from training.evaluate import report_metrics
 from training.evaluate.baselines import MOST_FREQUENT, NEAREST, most_frequent_normal, neighbours
@@ -157,8 +157,7 @@ def evaluate_reports(
     engine = Engine.load(bundle_dir)
     rows = one_a_study(run.catalog.films, run.reported("val"))[: limit or None]
     predicted = predict(run, engine, rows)
-    table = pa.Table.from_pylist([asdict(one) for one in predicted])
-    pq.write_table(table, output / PREDICTIONS)
+    parquet.store([asdict(one) for one in predicted], output / PREDICTIONS)
     return rescore(run, output, engine.digest)
 
 

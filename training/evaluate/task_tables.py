@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.tasks.answers import Answer
-from engine.tasks.registry import TASKS
+from engine.tasks.registry import TASKS, Scorer
 from training.catalog import Film
 from training.evaluate import plots
 from training.evaluate.bootstrap import Figure
@@ -20,6 +20,8 @@ from training.evaluate.reports import MICRO_F1
 from training.evaluate.subgroups import subgroups
 from training.evaluate.tasks import MODEL, SYSTEMS, Found, Scored, figures, mean
 
+FOUND_IOU = 0.5
+BOXES_FOUND = f"boxes found (IoU at least {FOUND_IOU})"
 Figures = Mapping[tuple[str, str], Figure]
 Fairness = Mapping[str, Mapping[str, Figure]]
 
@@ -81,13 +83,32 @@ def label_figures(found: Sequence[Scored]) -> dict[str, Figure]:
     return {kind: measure(group).overall[MICRO_F1] for kind, group in pairs.items()}
 
 
+def boxes_found(found: Sequence[Scored]) -> dict[str, Figure]:
+    """Return the share of items whose boxes are found, for every task that asks for boxes.
+
+    Without confidences a ranking, and so an average precision over recalls, does not exist: this
+    is precision at the one point there is.
+    """
+    asked: dict[str, list[Scored]] = {}
+    for one in found:
+        if one.system == MODEL and TASKS[one.asked.task].scorer is Scorer.IOU:
+            asked.setdefault(one.kind, []).append(one)
+    return {
+        kind: mean(rows, [float(one.score >= FOUND_IOU) for one in rows])
+        for kind, rows in asked.items()
+    }
+
+
 def store(found: Found, films: Mapping[str, Film], output: Path) -> str:
     """Write figures, tables and plot to a folder; return the table."""
     values, fair = figures(found.scored), fairness(found.scored, films)
     lines = [*score_table(values, found.scored), ""]
     lines += [f"* not asked, two films: {count} {name}" for name, count in found.skipped.items()]
-    labels = label_figures(found.scored)
-    lines += [f"* {kind}: label micro-F1 {cell(figure)}" for kind, figure in labels.items()]
+    more = {
+        **{(kind, MICRO_F1): figure for kind, figure in label_figures(found.scored).items()},
+        **{(kind, BOXES_FOUND): figure for kind, figure in boxes_found(found.scored).items()},
+    }
+    lines += [f"* {kind}: {what} {cell(figure)}" for (kind, what), figure in more.items()]
     if fair:
         lines += ["", "### The model by part of val", "", *fairness_table(fair)]
     text = "\n".join(lines) + "\n"
@@ -97,7 +118,7 @@ def store(found: Found, films: Mapping[str, Film], output: Path) -> str:
         "dataset": "val rows of instructions.parquet" if films else "as published",
         **told,
         **{f"{kind}, {system}": asdict(figure) for (kind, system), figure in values.items()},
-        **{f"{kind}, {MODEL}, {MICRO_F1}": asdict(figure) for kind, figure in labels.items()},
+        **{f"{kind}, {MODEL}, {what}": asdict(figure) for (kind, what), figure in more.items()},
         "subgroups": {
             group: {family: asdict(figure) for family, figure in parts.items()}
             for group, parts in fair.items()

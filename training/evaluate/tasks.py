@@ -2,8 +2,8 @@
 
 Each task has its own score (`training.tasks.scorers`); an answer that cannot be read scores 0.
 Intervals resample patients. Items are the val rows of the run's table of instructions, or those of
-a file in CheXbench's published layout. What wants two films of a bundle that sees one is not asked,
-and is counted.
+a file in CheXbench's published layout. What compares two films is not asked of a bundle that was
+not taught to, and is counted.
 """
 
 from __future__ import annotations
@@ -15,20 +15,27 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from engine.pipeline import Engine
 from engine.pixels import render_file
 from engine.results import Image
-from engine.tasks.api import MOST_TOKENS, SHORT_REPLY
+from engine.tasks.api import MOST_TOKENS, SHORT_REPLY, beside
 from engine.tasks.registry import TASKS
 from engine.tasks.values import Unparsable
+from training import parquet
 from training.evaluate import task_baselines
 from training.evaluate.bootstrap import Figure
-from training.evaluate.task_baselines import MAJORITY, NEAREST, RANDOM, Neighbours, by_question
+from training.evaluate.task_baselines import (
+    MAJORITY,
+    NEAREST,
+    RANDOM,
+    Neighbours,
+    by_chance,
+    by_question,
+)
 from training.evaluate.vqa import rate
 from training.progress import bar
+from training.side_by_side import side_by_side
 from training.stages import Run
 from training.tasks import bench, scorers
 from training.tasks.bench import BenchItem
@@ -37,7 +44,10 @@ from training.vqa.phrasings import digest
 
 MODEL, BLIND = "model", "model, no film"
 SYSTEMS = (MODEL, BLIND, RANDOM, MAJORITY, NEAREST)
-Ask = Callable[[Example, Image | None], str]
+WIDTH = 8
+"""Items put to the engine at one time: it steps them together."""
+Ask = Callable[[Example, Sequence[Image]], str]
+FilmsOf = Callable[[BenchItem], Sequence[Image]]
 
 
 @dataclass(frozen=True)
@@ -60,7 +70,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class Found:
-    """The scores, and how many items of a task were not asked because they want two films."""
+    """The scores, and how many items of a task were not asked because they compare two films."""
 
     scored: list[Scored]
     skipped: dict[str, int]
@@ -84,48 +94,76 @@ def own_items(examples: Examples, limit: int) -> list[BenchItem]:
 
 
 def chosen(items: Iterable[BenchItem], limit: int) -> list[BenchItem]:
-    """Return ``limit`` items of a task at most (0: all), chosen by hash."""
+    """Return ``limit`` items of a task at most (0: all), chosen by hash, a film's together.
+
+    The engine keeps what it last saw: a film that is asked twice in a row is read once.
+    """
     taken: Counter[tuple[str, str]] = Counter()
     kept = []
     for item in sorted(items, key=lambda i: digest(i.example.study_id, i.example.instruction)):
         taken[item.bench, item.example.task] += 1
         if not limit or taken[item.bench, item.example.task] <= limit:
             kept.append(item)
-    return kept
+    return sorted(kept, key=lambda i: i.image_paths)
 
 
 def asker(engine: Engine) -> Ask:
-    """Return what puts a row to a bundle, with its film or without."""
+    """Return what puts a row to a bundle, with its films or without."""
 
-    def ask(asked: Example, image: Image | None) -> str:
-        longest = MOST_TOKENS.get(TASKS[asked.task].answer, SHORT_REPLY)
-        reply = engine.follow(asked.instruction, image, text=asked.text, max_new_tokens=longest)
+    def ask(asked: Example, films: Sequence[Image]) -> str:
+        task = TASKS[asked.task]
+        longest = MOST_TOKENS.get(task.answer, SHORT_REPLY)
+        image, other = (*films, None, None)[:2]
+        reply = engine.follow(
+            asked.instruction,
+            image,
+            text=asked.text,
+            max_new_tokens=longest,
+            **beside(task, other),
+        )
         return reply.text
 
     return ask
 
 
-def predict(items: Sequence[BenchItem], ask: Ask, image_of: Callable[[BenchItem], Image]) -> Found:
-    """Put every item to a model, and again without its film."""
+def predict(items: Sequence[BenchItem], ask: Ask, films_of: FilmsOf) -> list[Scored]:
+    """Put every item to a model, and again without its films."""
+
+    def answer(item: BenchItem) -> list[Scored]:
+        films = films_of(item)
+        found = [scored(item, MODEL, ask(item.example, films))]
+        return found + [scored(item, BLIND, ask(item.example, ())) for _ in films[:1]]
+
     found: list[Scored] = []
-    skipped: Counter[str] = Counter()
     with bar("items", len(items)) as progress:
-        for item in items:
+        for answers in side_by_side(answer, items, WIDTH):
+            found += answers
             progress.advance(progress.task_ids[0])
-            if TASKS[item.example.task].num_films > 1 or is_pair(item):
-                skipped[item.bench or item.example.task] += 1
-                continue
-            shown = bool(item.image_paths)
-            reply = ask(item.example, image_of(item) if shown else None)
-            found.append(scored(item, MODEL, reply))
-            if shown:
-                found.append(scored(item, BLIND, ask(item.example, None)))
-    return Found(found, dict(skipped))
+    return found
 
 
-def is_pair(item: BenchItem) -> bool:
-    """Tell whether a published choice compares two films."""
+def answerable(
+    items: Iterable[BenchItem], taught: frozenset[str]
+) -> tuple[list[BenchItem], dict[str, int]]:
+    """Return the items that a bundle can be asked, and how many of a kind it cannot."""
+    kept, skipped = [], Counter[str]()
+    for item in items:
+        untaught = TASKS[item.example.task].compared and item.example.task not in taught
+        if untaught or is_published_pair(item):
+            skipped[item.bench or item.example.task] += 1
+        else:
+            kept.append(item)
+    return kept, dict(skipped)
+
+
+def is_published_pair(item: BenchItem) -> bool:
+    """Tell whether an item is a choice about two films, as no task of ours is."""
     return item.bench == bench.CHOICES[1] and len(item.image_paths) > 1
+
+
+def shown_paths(item: BenchItem) -> tuple[str, ...]:
+    """Return the films that an item's task is about; a published one may name more."""
+    return item.image_paths[: TASKS[item.example.task].num_films]
 
 
 def baselines(items: Sequence[BenchItem], run: Run, examples: Examples) -> list[Scored]:
@@ -134,7 +172,7 @@ def baselines(items: Sequence[BenchItem], run: Run, examples: Examples) -> list[
     taught = by_question(train)
     near = Neighbours(run, [i.image_paths[0] for i in items if i.image_paths], train)
     systems: Mapping[str, Callable[[Example], str]] = {
-        RANDOM: lambda asked: task_baselines.by_chance(asked, taught),
+        RANDOM: lambda asked: by_chance(asked, taught),
         MAJORITY: lambda asked: task_baselines.by_majority(asked, taught),
         NEAREST: lambda asked: near.answer(asked, taught),
     }
@@ -175,31 +213,43 @@ def evaluate_tasks(
     """
     engine = Engine.load(bundle_dir)
     if published is None:
-        examples = run.instruction_table()
-        items = own_items(examples, limit)
-        places = {film.image_id: row for row, film in enumerate(run.catalog.films)}
-        found = predict(items, asker(engine), lambda i: run.film(places[i.image_paths[0]]))
-        asked = [i for i in items if TASKS[i.example.task].num_films < 2]
-        found.scored.extend(baselines(asked, run, examples))
+        found = evaluate_own(run, engine, limit)
     else:
-        items, root = chosen(bench.items(published), limit), images or published.parent
-        found = predict(
-            items,
-            asker(engine),
-            lambda i: render_file(root / i.image_paths[0], engine.transform),
-        )
-        found.scored.extend(
-            scored(i, RANDOM, task_baselines.by_chance(i.example, {}))
-            for i in items
-            if i.example.options and not is_pair(i)
-        )
+        found = evaluate_published(engine, published, images or published.parent, limit)
     output = output_of(run, published)
     output.mkdir(parents=True, exist_ok=True)
-    records = [one.record() for one in found.scored]
-    pq.write_table(pa.Table.from_pylist(records), output / "predictions.parquet")
+    parquet.store([one.record() for one in found.scored], output / "predictions.parquet")
     told = {"bundle": engine.digest, "skipped, two films": found.skipped}
     (output / "asked.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     return found
+
+
+def evaluate_own(run: Run, engine: Engine, limit: int) -> Found:
+    """Ask a bundle the val rows of a run's own table, and score the baselines beside it."""
+    examples = run.instruction_table()
+    items, skipped = answerable(own_items(examples, limit), engine.taught)
+    places = {film.image_id: row for row, film in enumerate(run.catalog.films)}
+
+    def films_of(item: BenchItem) -> list[Image]:
+        return [run.film(places[image]) for image in shown_paths(item)]
+
+    found = predict(items, asker(engine), films_of)
+    return Found([*found, *baselines(items, run, examples)], skipped)
+
+
+def evaluate_published(engine: Engine, path: Path, root: Path, limit: int) -> Found:
+    """Ask a bundle the items of a published file, its films below ``root``.
+
+    Chance alone is known beside it.
+    """
+    items, skipped = answerable(chosen(bench.items(path), limit), engine.taught)
+
+    def films_of(item: BenchItem) -> list[Image]:
+        return [render_file(root / film, engine.transform) for film in shown_paths(item)]
+
+    found = predict(items, asker(engine), films_of)
+    drawn = [scored(i, RANDOM, by_chance(i.example, {})) for i in items if i.example.options]
+    return Found([*found, *drawn], skipped)
 
 
 def output_of(run: Run, published: Path | None) -> Path:

@@ -15,12 +15,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from engine.pipeline import Engine
 from engine.results import Image
+from training import parquet
 from training.evaluate.bootstrap import Figure, bootstrap
 from training.progress import bar
 from training.stages import Run
@@ -187,8 +186,7 @@ def evaluate_vqa(run: Run, bundle_dir: Path | None, limit: int) -> dict[str, Fig
     )
     output = run.run_dir / "evaluate" / "vqa"
     output.mkdir(parents=True, exist_ok=True)
-    records = [one.record() for one in predicted]
-    pq.write_table(pa.Table.from_pylist(records), output / "predictions.parquet")
+    parquet.store([one.record() for one in predicted], output / "predictions.parquet")
     return write_figures(predicted, output, engine.digest)
 
 

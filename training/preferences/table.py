@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from training import parquet
 from training.errors import PreferenceError
 from training.preferences.pairs import Pair, Preferences, Single
 
@@ -38,10 +39,7 @@ def write(found: Preferences, statistics: dict[str, Any], output: Path) -> None:
 
 def save(rows: Sequence[Row], kind: type[Row], path: Path) -> None:
     """Write one table."""
-    partial = path.with_suffix(".partial")
-    table = pa.Table.from_pylist([asdict(row) for row in rows], schema=schema_of(kind))
-    pq.write_table(table, partial)
-    partial.replace(path)
+    parquet.store([asdict(row) for row in rows], path, schema_of(kind))
 
 
 def read(kind: type[Row], path: Path) -> list[Row]:

@@ -128,7 +128,7 @@ class Shelf:
     def others(self, study: Study, salt: str) -> Iterator[Study]:
         """Yield studies of other patients from a place that study and salt fix."""
         count = len(self.studies)
-        start = digest(study.film.study_id, salt) % count
+        start = digest(study.film.study_id, salt) % max(count, 1)
         for step in range(min(count, MAX_TRIES)):
             other = self.studies[(start + step) % count]
             if other.film.patient_id != study.film.patient_id:

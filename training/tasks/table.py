@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from engine.tasks.answers import Answer, read
 from engine.tasks.registry import TASKS
 from engine.tasks.values import UNPARSABLE, as_json
+from training import parquet
 from training.errors import TaskTableError
 
 FILE = "instructions.parquet"
@@ -156,11 +157,7 @@ def write(examples: Examples, path: Path, notes: dict[str, Any] | None = None) -
     """Write the table aside and rename it; weights, drop counts and notes in its metadata."""
     rows = [asdict(row) for row in examples.rows]
     told = {"weights": examples.weights, "dropped": examples.dropped, **(notes or {})}
-    metadata = {name: json.dumps(value) for name, value in told.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial.parquet")
-    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA.with_metadata(metadata)), partial)
-    partial.replace(path)
+    parquet.store(rows, path, SCHEMA, told)
 
 
 def read_table(path: Path) -> Examples:

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine.findings import FINDINGS
+from training import parquet
 from training.catalog import Film
 from training.errors import VqaError
 from training.sections import mentions_prior
@@ -154,11 +155,7 @@ def admit(rows: Iterable[Question], films: Mapping[str, Film]) -> Questions:
 def write(questions: Questions, path: Path) -> None:
     """Write the table aside and rename it, its drop counts in the schema's metadata."""
     rows = [asdict(row) for row in questions.rows]
-    notes = {"dropped": json.dumps(questions.dropped)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial.parquet")
-    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA.with_metadata(notes)), partial)
-    partial.replace(path)
+    parquet.store(rows, path, SCHEMA, {"dropped": questions.dropped})
 
 
 def read(path: Path) -> Questions:
