@@ -79,7 +79,11 @@ def cache_shape(model: LanguageModel, max_length: int) -> CacheShape:
 
 
 def manifest(
-    settings: ExportSettings, model: LanguageModel, guard: dict[str, float], directory: Path
+    settings: ExportSettings,
+    model: LanguageModel,
+    guard: dict[str, float],
+    directory: Path,
+    kept: Kept = NOTHING,
 ) -> dict[str, Any]:
     """Return ``bundle.json`` for the files of a directory."""
     stamp = model.values
@@ -107,7 +111,7 @@ def manifest(
         **inputs(recipe),
         "license": LICENSE,
         "intended_use": INTENDED_USE,
-        "metrics": measured(settings.run_dir),
+        "metrics": kept.metrics | measured(settings.run_dir),
         "files": entries(directory),
     }
 
@@ -171,12 +175,13 @@ def measured(run_dir: Path) -> dict[str, Any]:
 
 
 def stamp_metrics(run_dir: Path, directory: Path) -> dict[str, Any]:
-    """Write a run's figures into the manifest of its bundle; return them.
+    """Write a run's figures into the manifest of its bundle; return all that are there.
 
-    Figures that need the bundle come after it, so they are stamped in a step of their own.
+    Figures that need the bundle come after it, so they are stamped in a step of their own. What the
+    run has not measured stays: figures of networks that were taken from a parent.
     """
     values = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
-    values["metrics"] = measured(run_dir)
+    values["metrics"] |= measured(run_dir)
     write_manifest(directory, values)
     return dict(values["metrics"])
 
@@ -215,7 +220,7 @@ def export_bundle(
         save(graph, partial / FILES["language_model"])
     model.prompts.tokenizer.save(str(partial / FILES["tokenizer"]))
     shutil.copyfile(settings.license_path, partial / FILES["license"])
-    write_manifest(partial, manifest(settings, model, guard, partial))
+    write_manifest(partial, manifest(settings, model, guard, partial, kept))
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)
     return target

@@ -7,23 +7,34 @@ did not train keeps its bytes and with them its hash: a new version then shows w
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from engine.bundle import Bundle, open_bundle
 from engine.nets.checkpoints import newest
 from engine.nets.load import CALIBRATION, CLASSIFIER, TOKENIZER, TOKENIZER2, TUNINGS, last_of
 from export.errors import ExportError
 
+FIGURES_OF: Final[dict[str, tuple[str, ...]]] = {
+    "classifier": ("classifier",),
+    "guard": ("classifier",),
+    "tokenizer": ("encoder", "decoder"),
+}
+"""Which networks an evaluation measures, where the language model is none of them."""
+
 
 @dataclass(frozen=True)
 class Kept:
-    """Files of a parent bundle that stay, by role; limits of its guard; tokens of its cache."""
+    """What of a parent bundle stays: files by role, and figures of networks that are all kept.
+
+    Of its guard the limits, of its cache the tokens.
+    """
 
     files: dict[str, Path]
     guard: dict[str, float]
     max_length: int
+    metrics: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, run_dir: Path, parent_dir: Path, stage: str | None = None) -> Self:
@@ -41,7 +52,12 @@ class Kept:
                 hint="leave --parent out, or name the bundle that `cxr-train adopt` read",
             )
         files = {role: bundle.path(role) for role in untouched(run_dir, bundle, stage)}
-        return cls(files, dict(bundle.manifest["guard"]), bundle.cache.max_length)
+        metrics = {
+            name: figures
+            for name, figures in bundle.manifest.get("metrics", {}).items()
+            if name in FIGURES_OF and files.keys() >= set(FIGURES_OF[name])
+        }
+        return cls(files, dict(bundle.manifest["guard"]), bundle.cache.max_length, metrics)
 
     def has(self, *roles: str) -> bool:
         """Tell whether the files of all these roles stay."""

@@ -46,15 +46,19 @@ def shaken(net):
     return net.eval().requires_grad_(False)
 
 
+MEASURED = ("classifier", "guard", "tokenizer", "reports")
+
+
 @pytest.fixture(scope="module")
 def films(trained):
     return film_tensor(np.asarray(trained.images[:4]))
 
 
 def replaced(bundle_dir, target, **files):
-    """Return a copy of a bundle in which some roles are played by other files."""
+    """Return a copy of a bundle, with figures, in which some roles are played by other files."""
     shutil.copytree(bundle_dir, target)
     manifest = json.loads((target / "bundle.json").read_text())
+    manifest["metrics"] = {name: {"made": 1} for name in MEASURED}
     for role, path in files.items():
         entry = manifest["files"][role]
         shutil.copy(path, target / entry["path"])
@@ -155,6 +159,8 @@ def test_later_stages_go_on_and_a_bundle_of_theirs_names_its_parent(adopted, bun
     files = bundle.manifest["files"]
     kept = {role for role in files if made["files"][role]["sha256"] == files[role]["sha256"]}
     assert kept == {"encoder", "classifier", "tokenizer", "license"}
+    # the decoder was trained on, and with it whatever draws; the reports are others, too
+    assert made["metrics"] == {name: {"made": 1} for name in ("classifier", "guard")}
 
 
 def test_a_parent_that_is_none_is_refused(trained, bundle, tmp_path):
