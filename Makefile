@@ -26,9 +26,9 @@ fix:
 	ruff format .
 	typos --write-changes
 
-# a file at a time on each core: most tests wait for a peer
+# a file at a time on each core, with one thread each: threads that wait for each other wait longer
 test:
-	pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
+	OMP_NUM_THREADS=1 pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
 acceptance:
 	pytest -m acceptance

@@ -165,7 +165,7 @@ def _put_task(options: argparse.Namespace, load: Load) -> None:
     else:
         model, image, inspection = _read_film(options, load)
         record["inspection"] = asdict(inspection)
-    other = render_file(options.second, model.transform) if options.second else None
+    other = _read_second(options.second, model) if options.second else None
     with _progress("answering") as advance:
         answer = tasks.put(options, model, image, other, advance)
     if options.json:
@@ -239,6 +239,14 @@ def _read_film(options: argparse.Namespace, load: Load) -> tuple[Model, Image, I
     for reason in inspection.reasons:
         print(f"warning: {reason}", file=sys.stderr)
     return model, image, inspection
+
+
+def _read_second(path: Path, model: Model) -> Image:
+    """Return the film that another is compared with; any view may be meant, a foreign image not."""
+    image = render_file(path, model.transform)
+    if model.inspect(image).view == "other":
+        print("warning: the second film does not look like a chest film", file=sys.stderr)
+    return image
 
 
 def _opened(options: argparse.Namespace, load: Load) -> Model:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from engine.cli import DRAFT_STATUS, FAULT, main
 from engine.errors import TaskError
@@ -265,6 +266,15 @@ def test_a_task_from_the_command_line_as_words_and_as_json(film, capsys):
     assert told["task"] == "view"
     assert told["status"] == DRAFT_STATUS
     assert told["value"] == shown.out.strip() or not told["parsed"]
+
+
+def test_a_second_film_that_is_none_is_said(film, tmp_path, capsys):
+    Image.linear_gradient("L").save(tmp_path / "ramp.png")
+    call = ["ask", str(film), "--force", "--task", "view", "--second", str(tmp_path / "ramp.png")]
+    assert main(call) == FAULT
+    told = capsys.readouterr().err
+    assert "the second film does not look like a chest film" in told
+    assert "view takes one film" in told
 
 
 def test_a_task_on_a_text_needs_no_film(capsys):

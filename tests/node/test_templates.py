@@ -27,6 +27,7 @@ pytestmark = [
 ]
 COMMAND = [
     "java",
+    "-XX:TieredStopAtLevel=1",  # it runs for seconds: half of them went into optimising its code
     *(f"-Djdk.xml.xpath{limit}Limit=0" for limit in ("ExprOp", "TotalOp", "ExprGrp")),
     "-cp",
     str(JAR),
