@@ -19,6 +19,8 @@ from training import catalog, config
 from training.distractors import discs
 from training.stages import Run
 
+NUM_THREADS = torch.get_num_threads()
+"""What torch begins with; a command or a backend that a test runs may change it for the process."""
 SENTENCES = (
     "The heart is normal in size.",
     "The lungs are clear.",
@@ -118,9 +120,16 @@ def recipe():
     return config.load("demo", OVERRIDES)
 
 
+@pytest.fixture(autouse=True)
+def same_threads():
+    """As many threads for every test: sums are rounded as they are split."""
+    torch.set_num_threads(NUM_THREADS)
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory, films_dir, base_dir, recipe):
     """A run with every stage done once."""
+    torch.set_num_threads(NUM_THREADS)
     run = Run(recipe, tmp_path_factory.mktemp("run"))
     run.make_catalog(films_dir)
     run.train_classifier()
