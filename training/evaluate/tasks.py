@@ -23,7 +23,6 @@ from engine.tasks.api import MOST_TOKENS, SHORT_REPLY, beside
 from engine.tasks.registry import TASKS
 from engine.tasks.values import Unparsable
 from training import parquet
-from training.evaluate import task_baselines
 from training.evaluate.bootstrap import Figure
 from training.evaluate.task_baselines import (
     MAJORITY,
@@ -31,6 +30,7 @@ from training.evaluate.task_baselines import (
     RANDOM,
     Neighbours,
     by_chance,
+    by_majority,
     by_question,
 )
 from training.evaluate.vqa import rate
@@ -173,7 +173,7 @@ def baselines(items: Sequence[BenchItem], run: Run, examples: Examples) -> list[
     near = Neighbours(run, [i.image_paths[0] for i in items if i.image_paths], train)
     systems: Mapping[str, Callable[[Example], str]] = {
         RANDOM: lambda asked: by_chance(asked, taught),
-        MAJORITY: lambda asked: task_baselines.by_majority(asked, taught),
+        MAJORITY: lambda asked: by_majority(asked, taught),
         NEAREST: lambda asked: near.answer(asked, taught),
     }
     return [
@@ -217,7 +217,6 @@ def evaluate_tasks(
     else:
         found = evaluate_published(engine, published, images or published.parent, limit)
     output = output_of(run, published)
-    output.mkdir(parents=True, exist_ok=True)
     parquet.store([one.record() for one in found.scored], output / "predictions.parquet")
     told = {"bundle": engine.digest, "skipped, two films": found.skipped}
     (output / "asked.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
