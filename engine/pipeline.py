@@ -19,6 +19,7 @@ from engine.assessment import Assessment, Bands, assess
 from engine.backends.base import Backend
 from engine.backends.select import open_backend
 from engine.bundle import Bundle, open_bundle
+from engine.choice import weigh
 from engine.films import FilmReader
 from engine.findings import FINDINGS
 from engine.generation import Advance, draw_codes, ignore, write_text
@@ -193,20 +194,31 @@ class Engine(Identified):
         image: Image | None = None,
         *,
         text: str = "",
+        options: Sequence[str] = (),
         max_new_tokens: int = MAX_ANSWER_TOKENS,
         urgency: Urgency = Urgency.ROUTINE,
         advance: Advance = ignore,
         **beside: Unpack[Beside],
     ) -> Answer:
-        """Do what an instruction says about a film, or about a text alone, greedily."""
+        """Do what an instruction says about a film, or about a text alone, greedily.
+
+        With ``options`` the reply is the one of them that the model holds likeliest.
+        """
         started = time.perf_counter()
+        replies = [self.prompts.text_ids(option) for option in options]
+        longest = max(map(len, replies), default=max_new_tokens)
         if image is None:
             prompt = Prompt(self.prompts.about_text(instruction, text), ())
         else:
-            prompt = self.prompt_on(image, instruction, leave=max_new_tokens, **beside)
-        ids = self.write(prompt.ids, max_new_tokens, urgency, advance)
+            prompt = self.prompt_on(image, instruction, leave=longest, **beside)
+        if options:
+            place = self.likeliest(prompt.ids, replies, urgency)
+            ids, said = replies[place], options[place]
+        else:
+            ids = self.write(prompt.ids, max_new_tokens, urgency, advance)
+            said = self.prompts.text(ids)
         provenance = self.provenance(started, None, len(ids), prompt.inputs)
-        return Answer(instruction, self.prompts.text(ids), provenance)
+        return Answer(instruction, said, provenance)
 
     def draw(
         self,
@@ -289,6 +301,12 @@ class Engine(Identified):
                 advance=advance,
             )
             return self.scheduler.run(turns, urgency)
+
+    def likeliest(self, prompt: list[int], replies: list[list[int]], urgency: Urgency) -> int:
+        """Return the place of the reply that the model holds likeliest after a prompt."""
+        with self.slots.lend(prompt) as slot:
+            turns = weigh(slot, prompt, replies, self.bundle.vocabulary)
+            return int(self.scheduler.run(turns, urgency).argmax())
 
     def provenance(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar, Unpack
 
@@ -163,11 +163,12 @@ class InferenceChild:
         image: Image | None = None,
         *,
         text: str = "",
+        options: Sequence[str] = (),
         max_new_tokens: int,
         urgency: Urgency = Urgency.ROUTINE,
     ) -> Answer:
         """Do what an instruction says about a film, or about a text alone."""
-        asked = wire.pack_task(instruction, text, max_new_tokens)
+        asked = wire.pack_task(instruction, text, options, max_new_tokens)
         return self._call("follow", wire.unpack_answer, image, urgency=urgency, task=asked)
 
     def draw(self, text: str, *, seed: int, urgency: Urgency = Urgency.ILLUSTRATION) -> Drawing:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -123,9 +123,16 @@ def unpack_beside(message: Message) -> Beside:
     return Beside(lateral=lateral, indication=indication, previous_report=previous)
 
 
-def pack_task(instruction: str, text: str, max_new_tokens: int) -> dict[str, Any]:
+def pack_task(
+    instruction: str, text: str, options: Sequence[str], max_new_tokens: int
+) -> dict[str, Any]:
     """Return what the model is to do."""
-    return {"instruction": instruction, "text": text, "max_new_tokens": max_new_tokens}
+    return {
+        "instruction": instruction,
+        "text": text,
+        "options": list(options),
+        "max_new_tokens": max_new_tokens,
+    }
 
 
 def pack_inspection(inspection: Inspection) -> Message:

@@ -75,6 +75,7 @@ class Drafter(Protocol):
         image: Image | None = None,
         *,
         text: str = "",
+        options: Sequence[str] = (),
         max_new_tokens: int,
         urgency: Urgency = Urgency.ROUTINE,
     ) -> Answer:

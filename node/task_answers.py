@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Unpack
 
@@ -35,6 +35,7 @@ class _Waited:
         image: Image | None = None,
         *,
         text: str = "",
+        options: Sequence[str] = (),
         max_new_tokens: int = 64,
         advance: Advance = ignore,
         **beside: Unpack[Beside],
@@ -44,6 +45,7 @@ class _Waited:
             instruction,
             image,
             text=text,
+            options=options,
             max_new_tokens=max_new_tokens,
             urgency=Urgency.STAT,
         )

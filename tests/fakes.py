@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Unpack
 
@@ -89,14 +90,16 @@ class FakeEngine:
         image: Image | None = None,
         *,
         text: str = "",
+        options: Sequence[str] = (),
         max_new_tokens: int = 64,
         urgency: Urgency = Urgency.ROUTINE,
     ) -> Answer:
-        """Say yes of films and repeat texts: replies that tasks can read."""
+        """Choose the first option, say yes of films, repeat texts: replies that tasks can read."""
         self.urgencies.append(urgency)
         if self.fails:
             raise EngineError("the fake model was told to fail")
         said = "Yes." if image is not None else f"Said of: {text}"
+        said = options[0] if options else said
         return Answer(instruction, said, self._provenance(None))
 
     def draw(self, text: str, *, seed: int, urgency: Urgency = Urgency.ILLUSTRATION) -> Drawing:

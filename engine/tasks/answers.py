@@ -62,6 +62,8 @@ def _view(reply: str, options: Options) -> Reading:
 
 
 def _choice(reply: str, options: Options) -> Reading:
+    if reply in options:
+        return options.index(reply)
     letter = LETTER.match(reply)
     if letter and LETTERS.index(letter.group(1)) < len(options):
         return LETTERS.index(letter.group(1))

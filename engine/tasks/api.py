@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar, Unpack, cast
+from typing import Any, Generic, Protocol, TypedDict, TypeVar, Unpack, cast
 
 from engine.errors import TaskError
 from engine.generation import Advance, ignore
@@ -21,9 +21,25 @@ from engine.tasks.values import Place, Reading, Unparsable, as_json
 from engine.tasks.words import LETTERS, finding_named, listed, noun
 
 V = TypeVar("V")
-MOST_TOKENS = {Answer.SECTION_TEXT: 160, Answer.CHOICE: 96, Answer.SUBSET: 96}
+MOST_TOKENS = {Answer.SECTION_TEXT: 160, Answer.SUBSET: 96}
 """How long a reply may be, where it is not `SHORT_REPLY`."""
 SHORT_REPLY = 64
+
+
+class Manner(TypedDict):
+    """How a model is to reply."""
+
+    max_new_tokens: int
+    options: Sequence[str]
+
+
+def manner(task: Task, options: Sequence[str]) -> Manner:
+    """Return how a model is to reply to a task: of options that exclude each other with one."""
+    is_choice = task.answer is Answer.CHOICE
+    return Manner(
+        max_new_tokens=MOST_TOKENS.get(task.answer, SHORT_REPLY),
+        options=options if is_choice else (),
+    )
 
 
 class Follower(Protocol):
@@ -39,6 +55,7 @@ class Follower(Protocol):
         image: Image | None = ...,
         *,
         text: str = ...,
+        options: Sequence[str] = ...,
         max_new_tokens: int = ...,
         advance: Advance = ...,
         **beside: Unpack[Beside],
@@ -104,7 +121,7 @@ def prepared(task: Task, given: Mapping[Input, str], options: Sequence[str]) -> 
     section = places.get(Input.SECTION)
     if section is not None and section not in SECTIONS:
         raise TaskError(f"no section is called {section!r}", hint="one of: " + ", ".join(SECTIONS))
-    if options and not 2 <= len(set(options)) == len(options) <= len(LETTERS):
+    if options and not 2 <= len({*map(str.strip, options)} - {""}) == len(options) <= len(LETTERS):
         raise TaskError(
             f"{task.name} takes 2 to {len(LETTERS)} options, each once", hint="give them in quotes"
         )
@@ -146,8 +163,8 @@ class Tasks:
             instruction,
             image,
             text=text.strip(),
-            max_new_tokens=MOST_TOKENS.get(task.answer, SHORT_REPLY),
             advance=advance,
+            **manner(task, options),
             **beside(task, other),
         )
         value = read(task.answer, reply.text, options)

@@ -205,6 +205,15 @@ def test_every_call_answers_with_its_provenance(engine, film):
         assert json.loads(json.dumps(answer.as_json()))["parsed"] is answer.is_parsed
 
 
+def test_a_choice_is_always_one_of_the_options(engine, film):
+    image, tasks = render_file(film, engine.transform), Tasks(engine)
+    texts = ("The heart is enlarged, as before.", "B. (see A)", "Yes", "Yes, and no.")
+    for options in (texts, texts[::-1]):
+        answer = tasks.select(image, options)
+        assert answer.text == options[answer.value]
+    assert tasks.select(image, texts).text == tasks.select(image, texts).text
+
+
 def test_two_films_too_few_options_and_unknown_sections_are_refused(engine, film):
     image, tasks = render_file(film, engine.transform), Tasks(engine)
     with pytest.raises(TaskError, match="two films"):
@@ -213,6 +222,8 @@ def test_two_films_too_few_options_and_unknown_sections_are_refused(engine, film
         tasks.run("view", image, other=image)
     with pytest.raises(TaskError, match="2 to 8 options"):
         tasks.which(image, ["edema"])
+    with pytest.raises(TaskError, match="2 to 8 options"):
+        tasks.which(image, ["edema", " "])
     with pytest.raises(TaskError, match="no section is called 'liver'"):
         tasks.write_section(image, "liver")
     with pytest.raises(TaskError, match="takes no film"):
@@ -229,7 +240,7 @@ class Compares:
     shown: dict[str, object] = field(default_factory=dict)
     taught: frozenset[str] = frozenset({"view-matching", "progression"})
 
-    def follow(self, instruction, image=None, *, text="", max_new_tokens=64, **beside):
+    def follow(self, instruction, image=None, *, text="", options=(), max_new_tokens=64, **beside):
         self.shown = {name: film for name, film in beside.items() if name != "advance"}
         return Reply(instruction, "Yes, it is worsening.", PROVENANCE)
 

@@ -60,6 +60,7 @@ def test_what_is_known_beside_a_film_crosses_to_the_model(make: Make) -> None:
     done = child.follow("Summarise.", text="Größe", max_new_tokens=8)
     assert (done.question, done.text) == ("Summarise.", "Said of: Größe")
     assert child.follow("View?", DARK, max_new_tokens=8).text == "Yes."
+    assert child.follow("Which?", DARK, options=("b", "a"), max_new_tokens=8).text == "b"
 
 
 @pytest.mark.parametrize(

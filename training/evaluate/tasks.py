@@ -19,7 +19,7 @@ import numpy as np
 from engine.pipeline import Engine
 from engine.pixels import render_file
 from engine.results import Image
-from engine.tasks.api import MOST_TOKENS, SHORT_REPLY, beside
+from engine.tasks.api import beside, manner
 from engine.tasks.registry import TASKS
 from engine.tasks.values import Unparsable
 from training import parquet
@@ -112,13 +112,12 @@ def asker(engine: Engine) -> Ask:
 
     def ask(asked: Example, films: Sequence[Image]) -> str:
         task = TASKS[asked.task]
-        longest = MOST_TOKENS.get(task.answer, SHORT_REPLY)
         image, other = (*films, None, None)[:2]
         reply = engine.follow(
             asked.instruction,
             image,
             text=asked.text,
-            max_new_tokens=longest,
+            **manner(task, asked.options),
             **beside(task, other),
         )
         return reply.text
