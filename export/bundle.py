@@ -95,6 +95,7 @@ def manifest(
         "base_model": recipe["base"]["model"],
         "recipe": recipe["name"],
         "alignment": stamp.get("alignment"),
+        "averaged": stamp.get("averaged"),
         "training_commit": last_trained(settings.run_dir, stamp)["training_commit"],
         "data_manifest": stamp["data_manifest"],
         "parent": stamp.get("parent"),

@@ -13,7 +13,14 @@ from typing import Any, Final, Self
 
 from engine.bundle import Bundle, open_bundle
 from engine.nets.checkpoints import newest
-from engine.nets.load import CALIBRATION, CLASSIFIER, TOKENIZER, TOKENIZER2, TUNINGS, last_of
+from engine.nets.load import (
+    CALIBRATION,
+    CLASSIFIER,
+    LANGUAGE_MODELS,
+    TOKENIZER,
+    TOKENIZER2,
+    last_of,
+)
 from export.errors import ExportError
 
 FIGURES_OF: Final[dict[str, tuple[str, ...]]] = {
@@ -87,7 +94,7 @@ def untouched(run_dir: Path, bundle: Bundle, stage: str | None = None) -> list[s
     coder = last_of(run_dir, TOKENIZER, TOKENIZER2)
     (stamp,) = stamps(run_dir, coder)
     same = {
-        "language_model": stamps(run_dir, stage or last_of(run_dir, *TUNINGS)),
+        "language_model": stamps(run_dir, stage or last_of(run_dir, *LANGUAGE_MODELS)),
         "classifier": stamps(run_dir, CLASSIFIER, CALIBRATION),
         "decoder": [stamp],
         "encoder": [stamp],

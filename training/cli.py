@@ -20,6 +20,7 @@ from engine.pipe import ends_with_its_reader
 from training import config
 from training.adopt import stages as adoption
 from training.align import cli as align_cli
+from training.average import Member, average
 from training.evaluate import cli as evaluate_cli
 from training.evaluate import rexrank
 from training.preferences import cli as preferences_cli
@@ -100,6 +101,11 @@ def sft4(run: Run, options: argparse.Namespace) -> None:
     run.train_language_model(options.base, SFT4)
 
 
+def mean(run: Run, options: argparse.Namespace) -> None:
+    """Average language models that were tuned on from one start."""
+    print(average(run, [Member.parse(text) for text in options.of]))
+
+
 def everything(run: Run, options: argparse.Namespace) -> None:
     """Run every stage in order; finished ones are skipped by their checkpoints."""
     if not (run.run_dir / "images.npy").is_file():
@@ -136,6 +142,7 @@ VERBS: dict[str, Verb] = {
     "sft2": sft2,
     "sft3": sft3,
     "sft4": sft4,
+    "average": mean,
     "all": everything,
 }
 
@@ -151,6 +158,11 @@ def parser() -> argparse.ArgumentParser:
             added.add_argument("--bundle", type=Path, help="bundle to go on from (default: demo)")
         if verb in (encode, everything):
             vqa_cli.clustered(added)
+        if verb is mean:
+            added.add_argument(
+                "--of", action="append", default=[], metavar="RUN/STAGE=SHARE",
+                help="a member, twice or more; shares are divided by their sum",
+            )  # fmt: skip
         if verb is everything:
             tasks_cli.mixed(added)
     vqa_cli.add_verbs(verbs, common)

@@ -20,6 +20,7 @@ from tokenizers import Tokenizer
 
 from engine.nets.classifier import film_tensor
 from engine.nets.load import (
+    LANGUAGE_MODELS,
     SFT,
     TOKENIZER,
     TOKENIZER_FILE,
@@ -237,7 +238,7 @@ class Run:
 
     def count_tokens(self) -> Callable[[str], int] | None:
         """Return what counts a text's tokens, if a stage has left its tokenizer."""
-        stage = last_of(self.run_dir, *TUNINGS)
+        stage = last_of(self.run_dir, *LANGUAGE_MODELS)
         path = self.run_dir / stage / TOKENIZER_FILE
         if not path.is_file():
             return None

@@ -20,6 +20,9 @@ from engine.vocabulary import Vocabulary
 CLASSIFIER, CALIBRATION, TOKENIZER = "classifier", "calibration", "tokenizer"
 TOKENIZER2 = "tokenizer2"
 TUNINGS = SFT, SFT2, SFT3, SFT4 = "sft", "sft2", "sft3", "sft4"
+AVERAGE = "average"
+LANGUAGE_MODELS = (*TUNINGS, AVERAGE)
+"""Stages that leave a language model, each instead of those before it."""
 TOKENIZER_FILE = "tokenizer.json"
 
 
@@ -72,7 +75,7 @@ def tokenizer_config(values: dict[str, Any], stage: str) -> VqganConfig:
 
 def load_language_model(run_dir: Path, stage: str | None = None) -> LanguageModel:
     """Return the tuned language model of a run, by default of its last stage."""
-    stage = stage or last_of(run_dir, *TUNINGS)
+    stage = stage or last_of(run_dir, *LANGUAGE_MODELS)
     found = newest(run_dir, stage)
     architecture = dict(found.values["architecture"])
     config = AutoConfig.for_model(architecture.pop("model_type"), **architecture)
