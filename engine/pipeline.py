@@ -205,15 +205,14 @@ class Engine(Identified):
         With ``options`` the reply is the one of them that the model holds likeliest.
         """
         started = time.perf_counter()
-        replies = [self.prompts.text_ids(option) for option in options]
-        longest = max(map(len, replies), default=max_new_tokens)
+        replies = {option: self.prompts.text_ids(option) for option in options}
+        longest = max(map(len, replies.values()), default=max_new_tokens)
         if image is None:
             prompt = Prompt(self.prompts.about_text(instruction, text), ())
         else:
             prompt = self.prompt_on(image, instruction, leave=longest, **beside)
-        if options:
-            place = self.likeliest(prompt.ids, replies, urgency)
-            ids, said = replies[place], options[place]
+        if replies:
+            said, ids = self.likeliest(prompt.ids, replies, urgency)
         else:
             ids = self.write(prompt.ids, max_new_tokens, urgency, advance)
             said = self.prompts.text(ids)
@@ -302,11 +301,14 @@ class Engine(Identified):
             )
             return self.scheduler.run(turns, urgency)
 
-    def likeliest(self, prompt: list[int], replies: list[list[int]], urgency: Urgency) -> int:
-        """Return the place of the reply that the model holds likeliest after a prompt."""
+    def likeliest(
+        self, prompt: list[int], replies: Mapping[str, list[int]], urgency: Urgency
+    ) -> tuple[str, list[int]]:
+        """Return that of some replies, each with its tokens, which is likeliest after a prompt."""
         with self.slots.lend(prompt) as slot:
-            turns = weigh(slot, prompt, replies, self.bundle.vocabulary)
-            return int(self.scheduler.run(turns, urgency).argmax())
+            turns = weigh(slot, prompt, list(replies.values()), self.bundle.vocabulary)
+            weights = self.scheduler.run(turns, urgency)
+        return list(replies.items())[int(weights.argmax())]
 
     def provenance(
         self,

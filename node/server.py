@@ -131,7 +131,8 @@ class Server:
 
     def num_connections(self) -> int:
         """Return the number of connections that are open."""
-        return len(self._lobby) + len(self._talking)
+        with self._lock:
+            return len(self._lobby) + len(self._talking)
 
     def _listen(self) -> None:
         while not self._stopping.is_set():
@@ -139,7 +140,6 @@ class Server:
                 if ready.data is None:
                     self._accept(cast(socket.socket, ready.fileobj))
                 elif ready.data in self._lobby:
-                    self._leave_lobby(ready.data)
                     self._talk(ready.data)
             self._show_out_the_silent()
             if self._retiring.is_set() and not self._has_retired.is_set():
@@ -186,10 +186,12 @@ class Server:
             close(connection.sock)
 
     def _talk(self, connection: Connection) -> None:
+        """Give a connection its thread; at no time is it counted nowhere, and taken for ended."""
         thread = threading.Thread(
             target=self._run, args=(connection,), name="association", daemon=True
         )
         with self._lock:
+            self._leave_lobby(connection)
             self._talking[connection] = thread
         try:
             thread.start()
