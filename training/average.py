@@ -8,11 +8,11 @@ tuning takes away (arXiv 2109.01903, section 3). Inference costs what one model 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
 import torch
-from torch import Tensor
 
 from engine.nets.checkpoints import Checkpoint, newest
 from engine.nets.load import AVERAGE, TOKENIZER_FILE
@@ -20,7 +20,6 @@ from training import checkpoints
 from training.errors import TrainingError
 from training.stages import Run
 
-Weights = dict[str, Tensor]
 SAME = ("architecture", "vocabulary", "data_manifest")
 
 
@@ -76,19 +75,20 @@ def average(run: Run, members: list[Member]) -> Path:
     if len(members) < 2:
         raise TrainingError("a mean takes two models or more", hint="name each by --of")
     total = sum(member.share for member in members)
-    first = members[0].checkpoint()
+    first, tokenizer = members[0].checkpoint(), members[0].tokenizer()
+    # one after another: with their optimisers all of them may not fit the memory
+    read = chain([first], (member.checkpoint() for member in members[1:]))
     mean = {name: torch.zeros_like(value) for name, value in first.part("model").items()}
     told = []
-    for member in members:
-        found = member.checkpoint()
-        check_like(first, found, members[0].tokenizer() == member.tokenizer())
+    for member, found in zip(members, read, strict=True):
+        check_like(first, found, tokenizer == member.tokenizer())
         for name, value in found.part("model").items():
             mean[name] += value * (member.share / total)
         told.append(account(member, found, member.share / total))
     stamp = run.taught_stamp() | {name: first.values[name] for name in SAME}
     stage_dir = run.run_dir / AVERAGE
     stage_dir.mkdir(parents=True, exist_ok=True)
-    (stage_dir / TOKENIZER_FILE).write_bytes(members[0].tokenizer())
+    (stage_dir / TOKENIZER_FILE).write_bytes(tokenizer)
     step = max(one["step"] for one in told)
     values = {**stamp, "averaged": told}
     return checkpoints.save(stage_dir, step, {"model": mean}, values, keep=1)
